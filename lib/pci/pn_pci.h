@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * PCI devices: finding them, opening one through VFIO into a domain, its BARs, configuration space,
+ * reset, bus mastering and interrupts.
+ */
+#ifndef PN_PCI_H
+#define PN_PCI_H
+
+#include "pn_base.h"
+#include "pn_dma.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** An open PCI device. */
+struct pn_pci_device;
+
+/** Length of "0000:00:00.0" with its terminator, and room for a five-digit domain. */
+#define PN_PCI_ADDRESS_MAX 16
+
+/** A PCI function as sysfs shows it. */
+struct pn_pci_info {
+	char address[PN_PCI_ADDRESS_MAX]; /**< "0000:00:02.0" */
+	uint16_t vendor, device;
+	uint16_t subvendor, subdevice;
+	uint32_t class_code;  /**< 24 bits: class, subclass, programming interface */
+	char driver[32];      /**< kernel driver that it is bound to, or "" */
+	int iommu_group;      /**< -1: none (no IOMMU, or it is off) */
+	int numa_node;        /**< PN_NODE_ANY if the machine does not say */
+	char vendor_name[64]; /**< from pci.ids through libpciaccess; "" if unknown */
+	char device_name[96];
+	char group_node[40]; /**< "/dev/vfio/7", or "" if it is not bound to a VFIO driver */
+	char interfaces[48]; /**< network interfaces that the kernel driver made, e.g. "eth0"; "" if
+				none */
+};
+
+/**
+ * Enumerate PCI functions, in order of address.
+ * @param[out] list  array; free with free()
+ * @param[out] count elements
+ * @return 0 or a negative errno.
+ */
+PN_API int pn_pci_scan(struct pn_pci_info **list, size_t *count);
+
+/**
+ * Find one function.
+ * @param spec "0000:00:02.0", "00:02.0", or "8086:10d3" (vendor:device; must match exactly one
+ * function)
+ * @param[out] info what it is
+ * @return 0; -EINVAL if spec is neither form; -ENODEV if there is none (the text names the
+ * nearest); -ENOTUNIQ if several match (the text lists their addresses).
+ */
+PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
+
+/**
+ * Open a device through VFIO and attach it to a domain, by its IOMMU group. Queued mappings of the
+ * domain are made.
+ *
+ * The function is reset if it can be, bus mastering is off, no interrupt is enabled.
+ * Kernel: /dev/vfio/GROUP, VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER,
+ * VFIO_GROUP_GET_DEVICE_FD, VFIO_DEVICE_GET_INFO, VFIO_DEVICE_RESET.
+ *
+ * @param[out] out the device; the caller owns it
+ * @param spec     as for pn_pci_find()
+ * @param domain   must outlive the device
+ * @return 0; the errors of pn_pci_find(); -ENXIO when it is not bound to vfio-pci (the text says to
+ * what, and how to bind it) or there is no IOMMU; -EPERM when its group is not viable (the text
+ * names the device in the way); -EACCES when the group node may not be opened (owner, mode and a
+ * udev rule in the text); -EBUSY when someone else has the group open; the errors of
+ * pn_domain_map() when the domain's mappings cannot be made. Nothing is left open, attached or
+ * pinned. Thread-safety: any thread; one device is used by one thread at a time unless said
+ * otherwise.
+ */
+PN_API int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
+
+/** Stop the device (bus mastering off, reset), detach it from its domain and close it. NULL is
+ * allowed. */
+PN_API void pn_pci_close(struct pn_pci_device *dev);
+
+/** What sysfs says of an open device. Belongs to the device. */
+PN_API const struct pn_pci_info *pn_pci_device_info(const struct pn_pci_device *dev);
+
+/** A mapped BAR. */
+struct pn_bar {
+	volatile void *addr; /**< NULL: it cannot be mapped */
+	uint64_t size;       /**< bytes of the whole BAR */
+};
+
+/**
+ * Map a BAR, once; later calls give the same mapping. Only what VFIO offers for mmap is mapped:
+ * where the BAR has holes (the MSI-X table on kernels without VFIO_REGION_INFO_CAP_MSIX_MAPPABLE)
+ * they are reserved, not accessible.
+ *
+ * @param bar 0 to 5
+ * @return 0; -EINVAL (no such BAR); -ENOENT (size 0); -EOPNOTSUPP (an I/O BAR or one that VFIO does
+ * not let map); a negative errno of mmap. The mapping belongs to the device.
+ */
+PN_API int pn_pci_bar_map(struct pn_pci_device *dev, unsigned int bar, struct pn_bar *out);
+
+/**
+ * Read or write configuration space through VFIO.
+ * @return 0; -EINVAL if the range leaves configuration space; -EIO on a short transfer; a negative
+ * errno.
+ */
+PN_API int pn_pci_config_read(struct pn_pci_device *dev, uint32_t offset, void *data, uint32_t len);
+PN_API int pn_pci_config_write(
+	struct pn_pci_device *dev, uint32_t offset, const void *data, uint32_t len);
+
+/** Let the device master the bus (do DMA), or stop it. @return 0 or a negative errno. */
+PN_API int pn_pci_bus_master(struct pn_pci_device *dev, bool on);
+
+/** Reset the function. @return 0; -EOPNOTSUPP if it has no reset; a negative errno. */
+PN_API int pn_pci_reset(struct pn_pci_device *dev);
+
+/** Kinds of interrupt. */
+enum pn_irq_type { PN_IRQ_INTX, PN_IRQ_MSI, PN_IRQ_MSIX };
+
+/** Vectors that the device has of a kind (0: none), or a negative errno. */
+PN_API int pn_pci_irq_count(struct pn_pci_device *dev, enum pn_irq_type type);
+
+/**
+ * Enable interrupts of one kind, each signalled on an eventfd that the library makes (EFD_NONBLOCK
+ * | EFD_CLOEXEC).
+ *
+ * One kind at a time. INTx is masked by the kernel when it fires; pn_pci_irq_unmask() re-arms it.
+ * @param count vectors, from 1 to pn_pci_irq_count()
+ * @param[out] eventfds count file descriptors that belong to the device until pn_pci_irq_disable()
+ * or close
+ * @return 0; -EINVAL; -EBUSY if a kind is enabled already; a negative errno of
+ * VFIO_DEVICE_SET_IRQS.
+ */
+PN_API int pn_pci_irq_enable(
+	struct pn_pci_device *dev, enum pn_irq_type type, unsigned int count, int *eventfds);
+
+/** Disable what is enabled, and close the eventfds. @return 0 or a negative errno. */
+PN_API int pn_pci_irq_disable(struct pn_pci_device *dev);
+
+/** Unmask INTx after it fired. @return 0; -EINVAL if INTx is not enabled; a negative errno. */
+PN_API int pn_pci_irq_unmask(struct pn_pci_device *dev);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Everything that Pinion offers to applications. */
+#ifndef PINION_H
+#define PINION_H
+
+#include "pn_base.h"
+#include "pn_dma.h"
+#include "pn_mem.h"
+#include "pn_pci.h"
+#include "pn_pins.h"
+#include "pn_pkt.h"
+#include "pn_port.h"
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * How pinned memory is charged: the counters, the rule of each path, what a mapping will cost, and
+ * reports over the ledgers that running processes keep. Ask it who pins what, charged where,
+ * against which limit.
+ */
+#ifndef PN_PINS_H
+#define PN_PINS_H
+
+#include <sys/types.h>
+
+#include "pn_base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The kernel's counters that DMA pins are added to, in pages of 4 KiB. */
+enum pn_counter {
+	/** mm->locked_vm of the mapping process: VmLck in /proc/PID/status. */
+	PN_COUNTER_MM_LOCKED,
+	/** user_struct->locked_vm of the mapper's real uid, summed over its processes: no file
+	   shows it. */
+	PN_COUNTER_USER_LOCKED,
+	/** mm->pinned_vm of the mapping process: VmPin in /proc/PID/status. */
+	PN_COUNTER_MM_PINNED,
+	PN_COUNTER_MAX
+};
+
+/** The kernel's name of a counter, e.g. "mm->locked_vm". */
+PN_API const char *pn_counter_name(enum pn_counter counter);
+
+/** Bit of a counter in a mask. */
+#define PN_COUNTER_BIT(counter) (1u << (counter))
+
+/** How one path charges a pin. A backend hands it over; Pinion's report and explanations are made
+ * from it. */
+struct pn_charge_rule {
+	const char *path;         /**< e.g. "type1", "iommufd-compat" */
+	const char *accounting;   /**< class in words: "process (mm)" or "user" */
+	uint32_t counters;        /**< mask of the counters that a pin is added to */
+	uint32_t exempt_counters; /**< the same when the mapper has CAP_IPC_LOCK */
+	enum pn_counter limited;  /**< the counter that is compared with RLIMIT_MEMLOCK */
+};
+
+/** Where a figure comes from. */
+enum pn_observer {
+	PN_OBSERVER_NONE,  /**< it could not be observed */
+	PN_OBSERVER_PROC,  /**< /proc/PID/status */
+	PN_OBSERVER_METER, /**< measured with one-page io_uring registrations in a child */
+	PN_OBSERVER_MODEL, /**< not observed: the sum over the ledgers */
+};
+
+/** "none", "proc", "meter", "model". */
+PN_API const char *pn_observer_name(enum pn_observer observer);
+
+/** No limit, or no such figure. */
+#define PN_PAGES_UNLIMITED UINT64_MAX
+
+/** A figure in pages of 4 KiB, and who says so. */
+struct pn_figure {
+	uint64_t pages;
+	enum pn_observer observer;
+};
+
+/** One mapping in a report. */
+struct pn_pin {
+	uint64_t vaddr;     /**< address in the owner's address space */
+	uint64_t iova;      /**< address that the device uses */
+	uint64_t len;       /**< bytes */
+	uint64_t page_size; /**< bytes, of the memory behind it */
+	uint64_t pages;     /**< 4 KiB pages that it is charged; 0 while queued */
+	uint32_t counters;  /**< mask of the counters it was added to; 0 while queued */
+	uint8_t prot;       /**< PN_PROT_READ | PN_PROT_WRITE of pn_dma.h */
+	bool queued;   /**< recorded, but no device is attached: the kernel does not hold it yet */
+	char name[32]; /**< of the region */
+};
+
+/** The mappings of one domain in a report. */
+struct pn_pins_domain {
+	char path[24];       /**< backend */
+	char node[40];       /**< the file the backend opened, e.g. /dev/vfio/vfio */
+	char accounting[24]; /**< class in words */
+	uint32_t counters;   /**< mask of the counters its pins are added to */
+	enum pn_counter limited;
+	bool exempt;           /**< the owner had CAP_IPC_LOCK: no limit applied */
+	uint32_t devices;      /**< attached */
+	char device_names[96]; /**< PCI addresses, separated by a space; "..." at the end if cut */
+	size_t pin_count;
+	struct pn_pin *pins;
+};
+
+/** One process in a report. */
+struct pn_pins_process {
+	pid_t pid;
+	uid_t uid; /**< real */
+	char comm[16];
+	bool alive;          /**< false: the ledger is all that is left of it */
+	uint64_t limit_soft; /**< RLIMIT_MEMLOCK in pages, or PN_PAGES_UNLIMITED */
+	uint64_t limit_hard;
+	bool limit_known;
+	uint64_t predicted[PN_COUNTER_MAX]; /**< what its mappings must have added, in pages */
+	/** What was in the counter before its first domain was made, in pages; for USER_LOCKED
+	 * unknown (0). */
+	uint64_t before[PN_COUNTER_MAX];
+	struct pn_figure observed[PN_COUNTER_MAX];
+	size_t domain_count;
+	struct pn_pins_domain *domains;
+};
+
+/** A report. */
+struct pn_pins_report {
+	size_t process_count;
+	struct pn_pins_process *processes;
+	size_t note_count;
+	char **notes; /**< what could not be read, and why */
+};
+
+/** What a report is wanted of. Zeroed: every process whose ledger can be read. */
+struct pn_pins_query {
+	pid_t pid;             /**< one process, or 0 for all */
+	const char *directory; /**< one ledger directory, or NULL for all the usual ones */
+	bool measure_user;     /**< measure user->locked_vm of the caller's own uid (forks; about 20
+				  system calls) */
+};
+
+/**
+ * Report the pins of running processes from their ledgers, /proc and (if asked) the meter.
+ *
+ * @param[out] out the report; free with pn_pins_report_free()
+ * @param query    NULL is a zeroed query
+ * @return 0, also when there are no ledgers (process_count is 0); -ENOMEM; -ENOENT if query->pid
+ * has no ledger. A ledger that is truncated, corrupt or not readable becomes a note, not a failure.
+ * Thread-safety: any thread.
+ */
+PN_API int pn_pins_report(struct pn_pins_report **out, const struct pn_pins_query *query);
+PN_API void pn_pins_report_free(struct pn_pins_report *report);
+
+/**
+ * Render a report as a table for people, or as JSON (schema "pinion.pins/1", see doc/pins.md).
+ * @return a text that the caller frees with free(), or NULL if memory is out.
+ */
+PN_API char *pn_pins_table(const struct pn_pins_report *report);
+PN_API char *pn_pins_json(const struct pn_pins_report *report);
+
+/** 4 KiB pages that a range is charged: every page it touches, hugepages counted as 4 KiB pages. */
+PN_API uint64_t pn_charge_pages(uint64_t vaddr, uint64_t len);
+
+/**
+ * Measure user->locked_vm of the caller's real uid, in pages, without privilege: a child lowers its
+ * own soft RLIMIT_MEMLOCK and registers one page with io_uring; the smallest limit that lets it is
+ * the counter plus one.
+ *
+ * @param[out] pages the counter
+ * @return 0; -EPERM if the caller has CAP_IPC_LOCK and it cannot be dropped in the child; -ENOSYS
+ * or -EACCES when io_uring is not there or not allowed; -ERANGE if the counter is at or above the
+ * hard limit (pages gets the hard limit); another negative errno. It forks and takes about a
+ * millisecond: not for mapping or data paths.
+ */
+PN_API int pn_meter_user_locked(uint64_t *pages);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

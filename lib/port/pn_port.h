@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Poll-mode ports: the one interface to every network driver. Open, configure queues, start, then
+ * receive and transmit bursts; statistics, link and filters beside it.
+ */
+#ifndef PN_PORT_H
+#define PN_PORT_H
+
+#include "pn_base.h"
+#include "pn_dma.h"
+#include "pn_mem.h"
+#include "pn_pkt.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef uint16_t (*pn_burst_fn)(void *queue, struct pn_buf **bufs, uint16_t count);
+
+/** A port. The fields are for the inline functions below only. */
+struct pn_port {
+	pn_burst_fn rx_burst;
+	pn_burst_fn tx_burst;
+	void **rxq;
+	void **txq;
+};
+
+#define PN_MAC_LEN 6
+
+/** What a port needs from its application. */
+struct pn_port_opts {
+	struct pn_domain *domain; /**< where the device is attached; must outlive the port */
+	struct pn_heap *heap; /**< memory for descriptor rings, mapped in that domain; must outlive
+				 the port */
+};
+
+/**
+ * Open a port: find the driver for a device and take it over. It is stopped and has no queues.
+ *
+ * @param[out] out the port; the caller owns it
+ * @param spec     a PCI device as for pn_pci_find()
+ * @return 0; -ENOTSUP if no driver knows the device (the text lists what is supported); else as
+ * pn_pci_open().
+ */
+PN_API int pn_port_open(struct pn_port **out, const char *spec, const struct pn_port_opts *opts);
+
+/** Stop the port, give back its buffers and memory, close the device. NULL is allowed. */
+PN_API void pn_port_close(struct pn_port *port);
+
+/** What a port is and can do. Texts belong to the port. */
+struct pn_port_info {
+	const char *name;   /**< PCI address */
+	const char *driver; /**< "e1000" */
+	const char *device; /**< device name, e.g. "82574L Gigabit Network Connection" */
+	int numa_node;
+	uint8_t mac[PN_MAC_LEN];
+	uint16_t mtu; /**< bytes, without Ethernet header and FCS */
+	uint16_t mtu_min, mtu_max;
+	uint16_t rx_queues_max, tx_queues_max;
+	uint16_t rxd_min, rxd_max, rxd_align; /**< descriptors of a receive queue */
+	uint16_t txd_min, txd_max, txd_align;
+	bool started;
+};
+
+PN_API void pn_port_info(const struct pn_port *port, struct pn_port_info *info);
+
+/** Queues of a port. */
+struct pn_port_conf {
+	uint16_t rxd;            /**< receive descriptors; 0: 256 */
+	uint16_t txd;            /**< transmit descriptors; 0: 256 */
+	struct pn_pool *rx_pool; /**< buffers to receive into; must outlive the port */
+};
+
+/**
+ * Set the queues up (one receive and one transmit queue). The port must be stopped; an earlier
+ * configuration is undone.
+ * @return 0; -EINVAL (descriptor counts: the text gives the range; buffers too small); -EBUSY if
+ * started; -ENOMEM.
+ */
+PN_API int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf);
+
+/**
+ * Start: fill the receive ring, enable receiver, transmitter and link.
+ * @return 0; -EINVAL if not configured; -EALREADY; -ENOBUFS if the pool is too small for the ring
+ * (the text says how many buffers are needed); -EIO if the device does not answer. The port stays
+ * stopped on failure.
+ */
+PN_API int pn_port_start(struct pn_port *port);
+
+/** Stop receiving and transmitting, and give every buffer in the rings back to its pool. @return 0.
+ */
+PN_API int pn_port_stop(struct pn_port *port);
+
+/**
+ * Receive a burst.
+ * @param queue 0
+ * @param bufs  room for count packets; the caller owns what it gets
+ * @return packets received, 0 to count.
+ * One thread at a time per queue; the port must be started.
+ */
+static inline uint16_t pn_port_rx_burst(
+	struct pn_port *port, uint16_t queue, struct pn_buf **bufs, uint16_t count)
+{
+	return port->rx_burst(port->rxq[queue], bufs, count);
+}
+
+/**
+ * Transmit a burst. Packets accepted belong to the port, which frees them when they are sent; the
+ * others stay the caller's. A packet that the device cannot send (empty, longer than the device
+ * takes, more segments than the ring holds) is accepted, counted as an error (tx_errors) and freed.
+ * @return packets accepted, 0 to count, always the first ones.
+ * One thread at a time per queue; the port must be started.
+ */
+static inline uint16_t pn_port_tx_burst(
+	struct pn_port *port, uint16_t queue, struct pn_buf **bufs, uint16_t count)
+{
+	return port->tx_burst(port->txq[queue], bufs, count);
+}
+
+/** Counters since pn_port_open() or pn_port_stats_reset(). Bytes are without FCS. */
+struct pn_port_stats {
+	uint64_t rx_packets, rx_bytes; /**< handed to the application */
+	uint64_t tx_packets, tx_bytes; /**< given to the device */
+	uint64_t rx_missed;            /**< dropped by the device: no descriptor or FIFO full */
+	uint64_t rx_errors;            /**< dropped by the device or the driver: bad frame */
+	uint64_t rx_nombuf;            /**< receptions put off because the pool was empty */
+	uint64_t rx_bad_desc; /**< descriptors whose length or state made no sense: dropped by the
+				 driver */
+	uint64_t tx_errors;
+	uint64_t hw_rx_packets,
+		hw_rx_bytes; /**< the device's own count of good packets, bytes with FCS */
+	uint64_t hw_tx_packets, hw_tx_bytes;
+};
+
+/** Read the counters. Not from another thread than the one that receives, unless a small lag is
+ * harmless. */
+PN_API int pn_port_stats(struct pn_port *port, struct pn_port_stats *stats);
+PN_API int pn_port_stats_reset(struct pn_port *port);
+
+/** State of the link. */
+struct pn_port_link {
+	bool up;
+	bool full_duplex;
+	uint32_t speed_mbps; /**< 0 while down */
+};
+
+PN_API int pn_port_link(struct pn_port *port, struct pn_port_link *link);
+
+/** Receive every unicast packet, or only those for this port. @return 0 or a negative errno. */
+PN_API int pn_port_set_promiscuous(struct pn_port *port, bool on);
+/** Receive every multicast packet, or only those of the list. */
+PN_API int pn_port_set_all_multicast(struct pn_port *port, bool on);
+/**
+ * Receive these multicast groups. The device filters by hash: others may pass.
+ * @return 0; -EINVAL if one is not a multicast address.
+ */
+PN_API int pn_port_set_multicast(
+	struct pn_port *port, const uint8_t (*groups)[PN_MAC_LEN], unsigned int count);
+/** Set the unicast address until close. @return 0; -EADDRNOTAVAIL if it is zero or multicast. */
+PN_API int pn_port_set_mac(struct pn_port *port, const uint8_t mac[PN_MAC_LEN]);
+/** Set the MTU, bytes; the port must be stopped. @return 0; -EINVAL outside mtu_min..mtu_max;
+ * -EBUSY if started. */
+PN_API int pn_port_set_mtu(struct pn_port *port, uint16_t mtu);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a driver gives to the port layer. Adding a driver: one folder under drivers/, one line in
+ * drivers/drivers.c.
+ */
+#ifndef PN_PORT_PRIV_H
+#define PN_PORT_PRIV_H
+
+#include "pn_port.h"
+
+struct pn_port_dev;
+
+/* Functions of one driver; all are required. The port layer checks state (started, configured) and
+ * arguments first. */
+struct pn_port_ops {
+	void (*close)(struct pn_port_dev *dev);
+	void (*info)(const struct pn_port_dev *dev, struct pn_port_info *info);
+	int (*configure)(struct pn_port_dev *dev, const struct pn_port_conf *conf);
+	int (*start)(struct pn_port_dev *dev);
+	void (*stop)(struct pn_port_dev *dev);
+	int (*stats)(struct pn_port_dev *dev, struct pn_port_stats *stats);
+	void (*stats_reset)(struct pn_port_dev *dev);
+	int (*link)(struct pn_port_dev *dev, struct pn_port_link *link);
+	int (*set_promiscuous)(struct pn_port_dev *dev, bool on);
+	int (*set_all_multicast)(struct pn_port_dev *dev, bool on);
+	int (*set_multicast)(
+		struct pn_port_dev *dev, const uint8_t (*groups)[PN_MAC_LEN], unsigned int count);
+	int (*set_mac)(struct pn_port_dev *dev, const uint8_t mac[PN_MAC_LEN]);
+	int (*set_mtu)(struct pn_port_dev *dev, uint16_t mtu);
+};
+
+/* A driver's port: the public head first, then what the port layer keeps. Drivers embed it. */
+struct pn_port_dev {
+	struct pn_port port;
+	const struct pn_port_ops *ops;
+	struct pn_port_opts opts;
+	bool configured;
+	bool started;
+};
+
+/*
+ * A driver. open() returns 0 and a port, -ENODEV if the device is not one of its own (then the next
+ * driver is asked), or the negative errno of what failed, with its reason.
+ */
+struct pn_driver {
+	const char *name;
+	const char *supports; /* for "no driver" messages, e.g. "8086:10d3 (82574L), 8086:100e
+				 (82540EM)" */
+	int (*open)(struct pn_port_dev **out, const char *spec, const struct pn_port_opts *opts);
+};
+
+/* drivers/drivers.c; ends with NULL. */
+extern const struct pn_driver *const pn_drivers[];
+
+#endif
