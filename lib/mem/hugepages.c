@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What hugepages the machine has, and where a hugetlbfs is mounted. Reads sysfs and
+ * /proc/self/mounts.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <mntent.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <linux/magic.h>
+
+#include "base_priv.h"
+#include "mem_priv.h"
+
+const char *pn_size_text(uint64_t bytes, char buf[32])
+{
+	static const struct {
+		uint64_t unit;
+		const char *name;
+	} units[] = {{PN_PAGE_1G, "GiB"}, {UINT64_C(1) << 20, "MiB"}, {1024, "KiB"}};
+	size_t i;
+
+	for (i = 0; i < PN_ARRAY_SIZE(units); i++) {
+		if (bytes >= units[i].unit && bytes % units[i].unit == 0) {
+			snprintf(buf, 32, "%" PRIu64 " %s", bytes / units[i].unit, units[i].name);
+			return buf;
+		}
+	}
+	snprintf(buf, 32, "%" PRIu64 " bytes", bytes);
+	return buf;
+}
+
+static int read_pool_file(const char *dir, const char *file, uint64_t *value)
+{
+	char path[192];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	return pn_read_u64(path, value);
+}
+
+int pn_hugepages_read(struct pn_hugepages *out, uint64_t page_size, int numa_node)
+{
+	char dir[128], size[32];
+	int ret;
+
+	memset(out, 0, sizeof(*out));
+	out->page_size = page_size;
+	out->numa_node = numa_node;
+	if (numa_node == PN_NODE_ANY)
+		snprintf(dir, sizeof(dir), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB",
+			page_size >> 10);
+	else
+		snprintf(dir, sizeof(dir),
+			"/sys/devices/system/node/node%d/hugepages/hugepages-%" PRIu64 "kB",
+			numa_node, page_size >> 10);
+	ret = read_pool_file(dir, "nr_hugepages", &out->total);
+	if (!ret)
+		ret = read_pool_file(dir, "free_hugepages", &out->free);
+	/* The reserve is kept for the machine, not for a node. */
+	if (!ret && numa_node == PN_NODE_ANY)
+		ret = read_pool_file(dir, "resv_hugepages", &out->reserved);
+	if (ret == -ENOENT)
+		return pn_fail(ENOENT, "the kernel has no pool of %s hugepages%s (%s is not there)",
+			pn_size_text(page_size, size),
+			numa_node == PN_NODE_ANY ? "" : " on that node", dir);
+	if (ret)
+		return pn_fail(-ret, "reading %s: %s", dir, strerror(-ret));
+	return 0;
+}
+
+uint64_t pn_hugetlbfs_page_size(const char *path)
+{
+	struct statfs fs;
+
+	if (statfs(path, &fs) || fs.f_type != HUGETLBFS_MAGIC || fs.f_bsize <= 0)
+		return 0;
+	return (uint64_t)fs.f_bsize;
+}
+
+int pn_hugetlbfs_find(uint64_t page_size, char *path, size_t size)
+{
+	char line[1024];
+	struct mntent entry;
+	int ret = -ENOENT;
+	FILE *mounts;
+
+	mounts = setmntent("/proc/self/mounts", "re");
+	if (!mounts)
+		return -ENOENT;
+	while (ret && getmntent_r(mounts, &entry, line, sizeof(line))) {
+		if (strcmp(entry.mnt_type, "hugetlbfs") || strlen(entry.mnt_dir) >= size)
+			continue;
+		if (pn_hugetlbfs_page_size(entry.mnt_dir) != page_size)
+			continue;
+		if (access(entry.mnt_dir, W_OK | X_OK))
+			continue;
+		strcpy(path, entry.mnt_dir);
+		ret = 0;
+	}
+	endmntent(mounts);
+	return ret;
+}
