@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line of tests/vm/run."""
+
+import argparse
+import os
+import re
+
+from . import kernels, nic
+from .errors import UsageError
+from .qemu import MAX_SHARES, iommu_args
+
+MEMORY = 1024           # MB, grown by itself when the hugepages need it
+SMALLEST = 256
+
+EPILOG = """\
+network cards
+  MODEL[:HUB][,vfio][,port][,mac=MAC][,PROPERTY=VALUE]...
+  models: %(models)s.
+  The first --nic is always 0000:00:10.0, the second 0000:00:11.0, and so on, each
+  in an IOMMU group of its own; with "port" a card sits behind a PCIe root port,
+  the first such at 0000:01:00.0. Cards with the same HUB share a wire; without a
+  HUB a card is alone. MAC addresses are 52:54:00:00:HUB:INDEX. "vfio" binds the card to
+  vfio-pci and gives its nodes to the --uid user. In the guest $PINION_NICS lists the
+  addresses in the order given; tests/vm/guest/bind and unbind move a card later.
+
+exit status
+  COMMAND's own (128 + N when signal N ended it), or
+  2    usage error
+  124  COMMAND did not end within --timeout
+  125  the harness failed: no kernel, no qemu, the guest died, or its kernel's log
+       holds a WARNING, BUG, oops, KASAN, lockdep, leak or DMA fault report that no
+       --expect-log matches
+
+examples
+  tests/vm/run -- uname -a
+  tests/vm/run --nic e1000e:1,vfio --nic e1000e:1,vfio --hugepages 64 --uid 1000 -- id
+  tests/vm/run --kernel stock-6.1 --nic e1000 --cpus 4 -- ip link
+  tests/vm/run --expect-log 'DMAR: \\[DMA' --writable /tmp/out -- ./a-test --out /tmp/out
+"""
+
+
+def _memlock(text):
+    if text == "unlimited" or re.fullmatch(r"\d+", text):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number of bytes nor 'unlimited'")
+
+
+def _number(low, high):
+    def number(text):
+        if not re.fullmatch(r"\d+", text) or not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return int(text)
+    return number
+
+
+def _seconds(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def _pattern(text):
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from None
+    return text
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UsageError(message)
+
+
+def parser():
+    """The options, in the order --help shows them."""
+    p = _Parser(prog="tests/vm/run", allow_abbrev=False,
+                usage="%(prog)s [OPTION]... -- COMMAND [ARGUMENT]...\n"
+                      "       %(prog)s --list | --build NAME... | --kerneldir NAME",
+                description="Boot a virtual machine with an emulated IOMMU, run COMMAND in it from the "
+                            "project's directory, and return its exit status.",
+                epilog=EPILOG % {"models": ", ".join(nic.MODELS)},
+                formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = p.add_argument
+    add("--kernel", metavar="NAME", default=kernels.DEFAULT,
+        help=f"which kernel (default {kernels.DEFAULT}): {', '.join(kernels.names())}")
+    add("--nic", metavar="CARD", action="append", default=[], help="a network card, see below; repeatable")
+    add("--cpus", metavar="N", type=_number(1, 16), default=2, help="processors (default 2)")
+    add("--memory", metavar="MB", type=_number(SMALLEST, 1 << 20),
+        help=f"memory (default {MEMORY}, more when the hugepages need it)")
+    add("--numa", metavar="N", type=_number(1, 8), default=1, help="NUMA nodes (default 1)")
+    add("--hugepages", metavar="N", type=_number(0, 1 << 20), default=0,
+        help="2 MiB hugepages, and /dev/hugepages")
+    add("--hugepages-1g", metavar="N", type=_number(0, 64), default=0,
+        help="1 GiB hugepages, and /dev/hugepages1G")
+    add("--iommu", metavar="KIND[,PROPERTY=VALUE]...", default="intel",
+        help="intel (default; aw-bits=48 unless given), amd, virtio, none")
+    add("--uid", metavar="N", type=_number(1, (1 << 32) - 2),
+        help="run COMMAND as this user and group, without any capability, with no_new_privs")
+    add("--memlock", metavar="BYTES", type=_memlock,
+        help="RLIMIT_MEMLOCK of COMMAND, soft and hard, or 'unlimited' (default: the kernel's own)")
+    add("--timeout", metavar="S", type=_seconds, default=600.0,
+        help="seconds for start and COMMAND together (default 600)")
+    add("--writable", metavar="DIR", action="append", default=[],
+        help="a host directory the guest may write, at the same path; repeatable. Owners and modes "
+             "count as on the host, so let a --uid user write it")
+    add("--device", metavar="ARGS", action="append", default=[],
+        help="a further QEMU device, as for qemu's -device (edu, nvme,...); repeatable")
+    add("--qemu", metavar="ARG", action="append", default=[],
+        help="one further word for QEMU's command line; repeatable")
+    add("--append", metavar="ARGS", action="append", default=[],
+        help="further kernel arguments; repeatable")
+    add("--expect-log", metavar="REGEX", type=_pattern, action="append", default=[],
+        help="a complaint in the kernel's log that is expected; repeatable")
+    add("--log", metavar="FILE", help="keep the kernel's log")
+    add("--kmemleak", action="store_true",
+        help="look for leaked kernel memory after COMMAND (kernel 6.12-debug)")
+    add("--verbose", action="store_true", help="show QEMU's command line and the kernel's log")
+    add("--times", action="store_true", help="say how long the start and COMMAND took")
+    add("--root-cache", metavar="MODE", default="loose", help=argparse.SUPPRESS)
+    add("--list", action="store_true", help="list the kernels and their state")
+    add("--build", metavar="NAME", nargs="+", help="prepare these kernels, boot nothing ('all': every one)")
+    add("--kerneldir", metavar="NAME", help="print where to build modules for this kernel (KDIR)")
+    return p
+
+
+def _check(options):
+    kernels.source_of(options.kernel)
+    if options.numa > options.cpus:
+        raise UsageError(f"--numa {options.numa} needs at least as many --cpus")
+    if len(options.writable) > MAX_SHARES:
+        raise UsageError(f"--writable: at most {MAX_SHARES} directories")
+    for index, path in enumerate(options.writable):
+        if not os.path.isdir(path):
+            raise UsageError(f"--writable {path}: no such directory")
+        options.writable[index] = os.path.realpath(path)
+    iommu_args(options.iommu)
+    huge = 2 * options.hugepages + 1024 * options.hugepages_1g
+    if options.memory is None:
+        # 1 GiB pages come whole from what the kernel finds free in one piece.
+        options.memory = max(MEMORY, huge + 640 + (1024 if options.hugepages_1g else 0))
+    elif huge + SMALLEST > options.memory:
+        raise UsageError(f"--memory {options.memory}: too little for {huge} MB of hugepages")
+
+
+def parse(arguments):
+    """(options, cards); raises UsageError."""
+    command = None
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, command = arguments[:at], arguments[at + 1:]
+    options = parser().parse_args(arguments)
+    options.command = command or []
+    if not (options.list or options.build or options.kerneldir) and not options.command:
+        raise UsageError("no COMMAND: put it after --")
+    nics = nic.parse_nics(options.nic)
+    _check(options)
+    return options, nics
