@@ -74,7 +74,7 @@ def _source(package, version):
 
 def _environment():
     env = dict(os.environ, LC_ALL="C", CCACHE_DIR=str(cache.ccache_dir()),
-               CCACHE_MAXSIZE="3G", KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970",
+               CCACHE_MAXSIZE="3G", CCACHE_DEPEND="1", KBUILD_BUILD_TIMESTAMP="Thu Jan  1 00:00:00 UTC 1970",
                KBUILD_BUILD_USER="pinion", KBUILD_BUILD_HOST="pinion", KBUILD_BUILD_VERSION="1")
     env["PATH"] = env.get("PATH", "") + ":/usr/sbin:/sbin"
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CC", "CFLAGS", "ARCH", "CROSS_COMPILE", "O", "V"):

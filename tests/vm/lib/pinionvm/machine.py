@@ -17,6 +17,7 @@ import time
 
 from . import initramfs, kernel_log, qemu
 from .errors import HarnessError, TimeoutExpired
+from .monitor import Monitor
 
 BOOT_SECONDS = 180      # far above any real boot: another build may have the processors
 DRAIN_SECONDS = 30
@@ -52,7 +53,6 @@ def settings(kernel, options, nics, project, mark):
     values = {
         "VM_END": mark,
         "VM_EARLY_MODULES": " ".join(kernel.early),
-        "VM_LATE_MODULES": "",
         "VM_PROJECT": project,
         "VM_RELEASE": kernel.release,
         "VM_MODULES_DIR": str(kernel.modules),
@@ -69,10 +69,10 @@ def settings(kernel, options, nics, project, mark):
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
 
 
-def command_script(kernel, options, nics):
+def command_script(kernel, options, nics, project):
     """The shell script that becomes the command."""
     environment = {
-        "HOME": "/root" if options.uid is None else "/tmp",
+        "HOME": "/root",
         "TERM": os.environ.get("TERM", "dumb"),
         "LANG": "C.UTF-8",
         "PINION_VM": "1",
@@ -80,22 +80,16 @@ def command_script(kernel, options, nics):
         "PINION_KERNELDIR": kernel.kerneldir,
         "PINION_NICS": " ".join(nic.bdf for nic in nics),
     }
+    words = ["/usr/bin/env"]
     if options.uid is not None:
-        environment["XDG_RUNTIME_DIR"] = f"/run/user/{options.uid}"
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
-    words = []
-    if options.memlock is not None:
-        words += ["/usr/bin/prlimit", f"--memlock={options.memlock}:{options.memlock}"]
-    if options.uid is not None:
-        lines.append(f"echo $$ >/sys/fs/cgroup/user-{options.uid}/command/cgroup.procs")
-        words += ["/usr/bin/setpriv", f"--reuid={options.uid}", f"--regid={options.uid}",
-                  "--clear-groups", "--inh-caps=-all", "--ambient-caps=-all",
-                  "--bounding-set=-all", "--no-new-privs"]
-    if not words:
-        words = ["/usr/bin/env"]
+        words = [f"{project}/tests/vm/guest/as-user", str(options.uid)]
+        if options.memlock is not None:
+            words += ["--memlock", options.memlock]
+    elif options.memlock is not None:
+        words = ["/usr/bin/prlimit", f"--memlock={options.memlock}:{options.memlock}"]
     words += ["--", *options.command]
-    lines.append("exec " + " ".join(shlex.quote(word) for word in words))
-    return "\n".join(lines) + "\n"
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items()) + \
+        "unset OLDPWD SHLVL\nexec " + " ".join(shlex.quote(word) for word in words) + "\n"
 
 
 def _die_with_parent():
@@ -117,6 +111,9 @@ class Machine:
         self.control = bytearray()
         self.ready_after = None
         self._process = None
+        self._monitor = None
+        self._said = None
+        self.began = 0.0
         self._directory = None
         self._sockets = {}
 
@@ -128,11 +125,12 @@ class Machine:
         with open(initrd, "wb") as file:
             file.write(initramfs.make(
                 self.kernel, settings(self.kernel, self.options, self.nics, self.project, self.mark),
-                command_script(self.kernel, self.options, self.nics)))
+                command_script(self.kernel, self.options, self.nics, self.project)))
         far = {}
         for port in qemu.PORTS:
             self._sockets[port], far[port] = socket.socketpair()
             self._sockets[port].setblocking(False)
+        self._monitor = Monitor(self._sockets["monitor"], self._sockets["qmp"])
         command = qemu.command(self.kernel, self.options, self.nics, initrd,
                                {port: end.fileno() for port, end in far.items()})
         if self.options.verbose:
@@ -169,6 +167,10 @@ class Machine:
             if self.options.verbose:
                 self.err.write(data.replace(b"\r", b""))
                 self.err.flush()
+        elif port == "monitor":
+            self._monitor.from_guest(data)
+        elif port == "qmp":
+            self._monitor.from_qmp(data)
         elif port == "control":
             self.control += data
             if self.ready_after is None and b"ready\n" in self.control:

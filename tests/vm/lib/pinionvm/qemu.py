@@ -9,7 +9,10 @@ from . import accel
 from .errors import UsageError
 
 PROGRAM = "qemu-system-x86_64"
-PORTS = ("control", "out", "err", "log")
+# Each is one end of a socket pair; the first four are named virtio-serial
+# ports in the guest, "log" is its serial console, "qmp" QEMU's own monitor.
+SERIAL_PORTS = ("control", "out", "err", "monitor")
+PORTS = SERIAL_PORTS + ("log", "qmp")
 FIRST_SHARE_SLOT = 0x03
 MAX_SHARES = 0x10 - FIRST_SHARE_SLOT
 
@@ -86,10 +89,9 @@ def command(kernel, options, nics, initrd, sockets):
             "-device", "virtio-serial-pci,addr=0x1,disable-legacy=on"]
     for port in PORTS:
         args += ["-chardev", f"socket,id={port},fd={sockets[port]}"]
-    args += ["-serial", "chardev:log"]
-    for port in PORTS:
-        if port != "log":
-            args += ["-device", f"virtserialport,chardev={port},name=pinion.{port}"]
+    args += ["-serial", "chardev:log", "-mon", "chardev=qmp,mode=control"]
+    for port in SERIAL_PORTS:
+        args += ["-device", f"virtserialport,chardev={port},name=pinion.{port}"]
     args += _share("pinion-root", "/", 0x02, True)
     for index, path in enumerate(options.writable):
         args += _share(f"pinion-w{index}", path, FIRST_SHARE_SLOT + index, False)
