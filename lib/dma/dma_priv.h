@@ -53,7 +53,10 @@ struct pn_backend {
 	int (*attach)(void *ctx, const struct pn_dma_device *device, int *device_fd);
 	/* Close the device; when this was the last one, the kernel holds no mapping afterwards. */
 	void (*detach)(void *ctx, int device_fd);
-	/* Only while a device is attached. A failed map leaves nothing behind. */
+	/*
+	 * Only while a device is attached. A failed map leaves nothing behind. These two return the
+	 * kernel's errno only; the domain knows what was asked and finds the words.
+	 */
 	int (*map)(void *ctx, uint64_t iova, uint64_t vaddr, uint64_t len, unsigned int prot);
 	/* Exactly one earlier map. */
 	int (*unmap)(void *ctx, uint64_t iova, uint64_t len);

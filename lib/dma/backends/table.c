@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The backends, in the order in which "auto" tries them: newest kernel interface first.
+ */
+#include "dma_priv.h"
+
+extern const struct pn_backend pn_backend_iommufd_compat;
+extern const struct pn_backend pn_backend_type1;
+
+const struct pn_backend *const pn_backends[] = {
+	&pn_backend_iommufd_compat,
+	&pn_backend_type1,
+	NULL,
+};

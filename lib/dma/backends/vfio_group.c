@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * IOMMU groups: the node of one, and what stands in the way when it cannot be used.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <linux/vfio.h>
+
+#include "base_priv.h"
+#include "vfio_group.h"
+
+static int fail_denied(int err, const char *node, const struct pn_dma_device *device)
+{
+	struct stat st;
+
+	if (stat(node, &st))
+		return pn_fail(err, "%s of device %s may not be opened: %s", node, device->address,
+			strerror(err));
+	return pn_fail(err,
+		"group %d of device %s: %s is owned by %u:%u with mode %04o, and this process (uid "
+		"%u) may not "
+		"open it; as root: chown %u %s -- and to keep it, a udev rule: "
+		"SUBSYSTEM==\"vfio\", "
+		"KERNEL==\"%d\", OWNER=\"%u\"",
+		device->group, device->address, node, (unsigned int)st.st_uid,
+		(unsigned int)st.st_gid, (unsigned int)st.st_mode & 07777u, (unsigned int)geteuid(),
+		(unsigned int)geteuid(), node, device->group, (unsigned int)geteuid());
+}
+
+static int fail_open(int err, const char *node, const struct pn_dma_device *device)
+{
+	switch (err) {
+	case EACCES:
+		return fail_denied(err, node, device);
+	case EPERM:
+		return pn_fail(err,
+			"%s of device %s: not permitted; a group without an IOMMU (noiommu) needs "
+			"CAP_SYS_RAWIO, and "
+			"a container must allow the device node (cgroup devices)",
+			node, device->address);
+	case EBUSY:
+		return pn_fail(err,
+			"group %d of device %s is open already: another process or another domain "
+			"uses a "
+			"device of that group; end it (as root: fuser -v %s shows which)",
+			device->group, device->address, node);
+	case ENOENT:
+	case ENXIO:
+	case ENODEV:
+		return pn_fail(err,
+			"%s of device %s is not there: bind the device to vfio-pci, or, in a "
+			"container, hand the node "
+			"in (--device %s)",
+			node, device->address, node);
+	default:
+		return pn_fail(
+			err, "opening %s of device %s: %s", node, device->address, strerror(err));
+	}
+}
+
+/* vfio_main.c:vfio_dev_driver_allowed and drivers that need no DMA of their own. */
+static bool driver_is_harmless(const char *driver)
+{
+	static const char *const names[] = {"vfio-pci", "pci-stub", "pcieport", "shpchp"};
+	size_t i;
+
+	for (i = 0; i < PN_ARRAY_SIZE(names); i++) {
+		if (!strcmp(driver, names[i]))
+			return true;
+	}
+	return false;
+}
+
+static int fail_not_viable(const struct pn_dma_device *device)
+{
+	char path[128], link[400], driver[64], list[400] = "";
+	struct dirent *entry;
+	size_t used = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", device->group);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir)) && used < sizeof(list)) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(link, sizeof(link), "%s/%s/driver", path, entry->d_name);
+		if (pn_link_name(link, driver, sizeof(driver)) || driver_is_harmless(driver))
+			continue;
+		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s (driver %s)",
+			used ? ", " : "", entry->d_name, driver);
+	}
+	if (dir)
+		closedir(dir);
+	return pn_fail(EPERM,
+		"group %d of device %s is not viable: in the way: %s; all devices of a group go "
+		"together, bind "
+		"these to vfio-pci too, or unbind them",
+		device->group, device->address,
+		list[0] ? list : "a device bound to a kernel driver (sysfs does not show which)");
+}
+
+int vfio_group_open(const struct pn_dma_device *device)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	char node[40];
+	int fd, ret;
+
+	snprintf(node, sizeof(node), "/dev/vfio/%d", device->group);
+	fd = open(node, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return fail_open(errno, node, device);
+	if (ioctl(fd, VFIO_GROUP_GET_STATUS, &status)) {
+		ret = pn_fail(errno, "VFIO_GROUP_GET_STATUS of %s: %s", node, strerror(errno));
+		goto close_fd;
+	}
+	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE)) {
+		ret = fail_not_viable(device);
+		goto close_fd;
+	}
+	return fd;
+
+close_fd:
+	close(fd);
+	return ret;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reading a ledger that someone else wrote, may be writing, or forged.
+ */
+#ifndef PN_LEDGER_READ_H
+#define PN_LEDGER_READ_H
+
+#include "pn_pins.h"
+
+/* What one ledger says. Every number is checked, every text ends. */
+struct ledger_content {
+	pid_t pid;
+	uid_t uid; /* owner of the file, which is what it says, or it is refused */
+	uint64_t start_time;
+	uint64_t before[PN_COUNTER_MAX];
+	uint64_t predicted[PN_COUNTER_MAX];
+	uint64_t unrecorded;
+	uint64_t unsteady; /* slots that kept changing while they were read */
+	struct pn_pins_domain domain;
+};
+
+/*
+ * Read it. 0 (the caller frees content->domain.pins); -EAGAIN if it is not complete yet; another
+ * negative errno with why[] in words.
+ */
+int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why_size);
+
+#endif

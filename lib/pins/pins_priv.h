@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The inside of lib/pins: observers, the ledger that a domain writes, and explanations of refused
+ * mappings.
+ */
+#ifndef PN_PINS_PRIV_H
+#define PN_PINS_PRIV_H
+
+#include "pn_pins.h"
+
+/* What /proc shows of a process. */
+struct pn_proc_state {
+	uint64_t start_time; /* clock ticks after boot: with the pid, names a process for good */
+	uint64_t locked;     /* VmLck, pages */
+	uint64_t pinned;     /* VmPin, pages */
+	bool counters_known; /* a kernel thread or a zombie has none */
+	uid_t uid;           /* real */
+	bool ipc_lock;       /* CAP_IPC_LOCK is effective (not yet: in which user namespace) */
+	char comm[16];
+	uint64_t limit_soft, limit_hard; /* RLIMIT_MEMLOCK, pages */
+	bool limit_known;
+};
+
+/* 0; -ESRCH if there is no such process, -EACCES if /proc hides it, another negative errno. No
+ * text. */
+int pn_proc_read(pid_t pid, struct pn_proc_state *state);
+
+/* Start time alone. 0 or a negative errno. No text. */
+int pn_proc_start_time(pid_t pid, uint64_t *start_time);
+
+/*
+ * Would the kernel's capable(CAP_IPC_LOCK) say yes to this process now? It asks in the initial user
+ * namespace: root of a container with its own has no exemption.
+ */
+bool pn_exempt_now(void);
+
+/* The ledger of one domain. */
+struct pn_ledger;
+
+/* What does not change in a ledger. */
+struct pn_ledger_owner {
+	const char *path; /* backend */
+	const char *node;
+	const struct pn_charge_rule *charge;
+	bool exempt;
+};
+
+/*
+ * Start a ledger in a directory, or (NULL) in the first of the usual ones that can be used. If none
+ * can, it is kept in memory that only this process sees and the log says why. 0 or -ENOMEM.
+ */
+int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledger_owner *owner);
+/* End it; its file goes. */
+void pn_ledger_close(struct pn_ledger *ledger);
+/* fd of its file, for a report on it alone. */
+int pn_ledger_fd(const struct pn_ledger *ledger);
+
+#define PN_LEDGER_NO_SLOT UINT32_MAX
+
+/*
+ * Record a mapping; *slot names it from then on. Never fails: what finds no room is kept in the
+ * totals, *slot is PN_LEDGER_NO_SLOT, and readers are told how many. pin->pages and pin->counters
+ * are what it is charged.
+ */
+void pn_ledger_add(struct pn_ledger *ledger, const struct pn_pin *pin, uint32_t *slot);
+/* It changed between queued and mapped. old: what was recorded. */
+void pn_ledger_change(struct pn_ledger *ledger, uint32_t slot, const struct pn_pin *old,
+	const struct pn_pin *pin);
+void pn_ledger_remove(struct pn_ledger *ledger, uint32_t slot, const struct pn_pin *pin);
+/* The devices that are attached now, separated by spaces. */
+void pn_ledger_devices(struct pn_ledger *ledger, unsigned int count, const char *names);
+/* Class, exemption: known better once a device is attached. */
+void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *charge, bool exempt);
+
+/* A report of one ledger by its fd; for a domain's own. */
+int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user);
+
+/*
+ * A mapping of so many pages was refused with ENOMEM: find out why by looking, set the reason,
+ * return -ENOMEM. what: the mapping in words.
+ */
+int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const char *what);
+
+#endif

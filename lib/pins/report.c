@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Reports: ledgers gathered by process, next to what the observers say of the same counters.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base_priv.h"
+#include "ledger_dirs.h"
+#include "ledger_format.h"
+#include "ledger_read.h"
+#include "pins_priv.h"
+
+struct gather {
+	struct pn_pins_report *report;
+	const struct pn_pins_query *query;
+	uint64_t *start_times; /* beside report->processes */
+};
+
+static int PN_PRINTF(2, 3) note(struct pn_pins_report *report, const char *fmt, ...)
+{
+	char **notes = realloc(report->notes, (report->note_count + 1) * sizeof(*notes));
+	va_list args;
+	int len;
+
+	if (!notes)
+		return -ENOMEM;
+	report->notes = notes;
+	va_start(args, fmt);
+	len = vasprintf(&notes[report->note_count], fmt, args);
+	va_end(args);
+	if (len < 0)
+		return -ENOMEM;
+	report->note_count++;
+	return 0;
+}
+
+void pn_pins_report_free(struct pn_pins_report *report)
+{
+	size_t i, k;
+
+	if (!report)
+		return;
+	for (i = 0; i < report->process_count; i++) {
+		for (k = 0; k < report->processes[i].domain_count; k++)
+			free(report->processes[i].domains[k].pins);
+		free(report->processes[i].domains);
+	}
+	for (i = 0; i < report->note_count; i++)
+		free(report->notes[i]);
+	free(report->notes);
+	free(report->processes);
+	free(report);
+}
+
+/* The process a ledger is of; a new one if need be. NULL: no memory. */
+static struct pn_pins_process *process_of(
+	struct gather *gather, const struct ledger_content *content)
+{
+	struct pn_pins_report *report = gather->report;
+	struct pn_pins_process *list, *process;
+	size_t i, n = report->process_count;
+	uint64_t *times;
+
+	for (i = 0; i < n; i++) {
+		if (report->processes[i].pid == content->pid &&
+			gather->start_times[i] == content->start_time)
+			return &report->processes[i];
+	}
+	list = realloc(report->processes, (n + 1) * sizeof(*list));
+	if (!list)
+		return NULL;
+	report->processes = list;
+	times = realloc(gather->start_times, (n + 1) * sizeof(*times));
+	if (!times)
+		return NULL;
+	gather->start_times = times;
+	times[n] = content->start_time;
+	process = &list[n];
+	memset(process, 0, sizeof(*process));
+	process->pid = content->pid;
+	process->uid = content->uid;
+	for (i = 0; i < PN_COUNTER_MAX; i++)
+		process->before[i] = UINT64_MAX;
+	report->process_count = n + 1;
+	return process;
+}
+
+static int take(struct gather *gather, struct ledger_content *content)
+{
+	struct pn_pins_process *process = process_of(gather, content);
+	struct pn_pins_domain *domains;
+	unsigned int i;
+
+	if (!process)
+		return -ENOMEM;
+	domains = realloc(process->domains, (process->domain_count + 1) * sizeof(*domains));
+	if (!domains)
+		return -ENOMEM;
+	process->domains = domains;
+	domains[process->domain_count++] = content->domain;
+	memset(&content->domain, 0, sizeof(content->domain));
+	for (i = 0; i < PN_COUNTER_MAX; i++) {
+		process->predicted[i] += content->predicted[i];
+		/* Of several domains, the one that found least was made before the others had pins.
+		 */
+		if (content->before[i] < process->before[i])
+			process->before[i] = content->before[i];
+	}
+	if (content->unrecorded)
+		note(gather->report,
+			"process %d has %" PRIu64
+			" mappings that found no room in its ledger; they are in its sums",
+			(int)content->pid, content->unrecorded);
+	if (content->unsteady)
+		note(gather->report,
+			"%" PRIu64 " mappings of process %d changed too fast to be read",
+			content->unsteady, (int)content->pid);
+	return 0;
+}
+
+static int read_one(struct gather *gather, int fd, const char *name)
+{
+	struct ledger_content content;
+	char why[128];
+	int ret;
+
+	ret = pn_ledger_read(fd, &content, why, sizeof(why));
+	if (ret == -ENOMEM)
+		return ret;
+	if (ret)
+		return note(gather->report, "%s is left out: %s", name, why);
+	ret = 0;
+	if (!gather->query->pid || gather->query->pid == content.pid)
+		ret = take(gather, &content);
+	free(content.domain.pins);
+	return ret;
+}
+
+static bool is_ledger_name(const char *name)
+{
+	size_t len = strlen(name), suffix = strlen(LEDGER_SUFFIX);
+
+	return name[0] != '.' && len > suffix && !strcmp(name + len - suffix, LEDGER_SUFFIX);
+}
+
+static int read_dir(void *arg, const char *dir)
+{
+	struct gather *gather = arg;
+	char path[PN_LEDGER_DIR_MAX + 260];
+	struct dirent *entry;
+	DIR *handle;
+	int fd, ret = 0;
+
+	handle = opendir(dir);
+	if (!handle)
+		return note(gather->report, "%s cannot be looked into: %s", dir, strerror(errno));
+	while (!ret && (entry = readdir(handle))) {
+		if (!is_ledger_name(entry->d_name))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+		fd = openat(dirfd(handle), entry->d_name,
+			O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+		if (fd < 0) {
+			if (errno != ENOENT) /* it ended just now */
+				ret = note(gather->report, "%s cannot be read: %s", path,
+					strerror(errno));
+			continue;
+		}
+		ret = read_one(gather, fd, path);
+		close(fd);
+	}
+	closedir(handle);
+	return ret;
+}
+
+static void observe(struct gather *gather, size_t index)
+{
+	struct pn_pins_process *process = &gather->report->processes[index];
+	struct pn_proc_state state;
+	int ret;
+
+	ret = pn_proc_read(process->pid, &state);
+	if (ret && ret != -ESRCH) {
+		note(gather->report, "process %d cannot be observed: /proc/%d: %s",
+			(int)process->pid, (int)process->pid, strerror(-ret));
+		return;
+	}
+	/* The pid may be someone else's by now. */
+	if (ret || state.start_time != gather->start_times[index]) {
+		note(gather->report,
+			"process %d is gone and left its ledger behind: what it held went with its "
+			"last file "
+			"descriptor",
+			(int)process->pid);
+		return;
+	}
+	process->alive = true;
+	snprintf(process->comm, sizeof(process->comm), "%s", state.comm);
+	process->limit_known = state.limit_known;
+	process->limit_soft = state.limit_soft;
+	process->limit_hard = state.limit_hard;
+	if (!state.counters_known)
+		return;
+	process->observed[PN_COUNTER_MM_LOCKED] =
+		(struct pn_figure){state.locked, PN_OBSERVER_PROC};
+	process->observed[PN_COUNTER_MM_PINNED] =
+		(struct pn_figure){state.pinned, PN_OBSERVER_PROC};
+}
+
+/* user->locked_vm is one number a user: measured for the caller's own, else the sum of what the
+ * ledgers predict. */
+static void observe_users(struct gather *gather)
+{
+	struct pn_pins_report *report = gather->report;
+	struct pn_figure measured = {0, PN_OBSERVER_NONE}, *figure;
+	size_t i, k;
+
+	if (gather->query->measure_user) {
+		if (pn_meter_user_locked(&measured.pages))
+			note(report, "%s", pn_error());
+		else
+			measured.observer = PN_OBSERVER_METER;
+	}
+	for (i = 0; i < report->process_count; i++) {
+		figure = &report->processes[i].observed[PN_COUNTER_USER_LOCKED];
+		if (measured.observer != PN_OBSERVER_NONE && report->processes[i].uid == getuid()) {
+			*figure = measured;
+			continue;
+		}
+		figure->observer = PN_OBSERVER_MODEL;
+		for (k = 0; k < report->process_count; k++) {
+			if (report->processes[k].uid == report->processes[i].uid &&
+				report->processes[k].alive)
+				figure->pages +=
+					report->processes[k].predicted[PN_COUNTER_USER_LOCKED];
+		}
+	}
+}
+
+static int finish(struct gather *gather, int ret, struct pn_pins_report **out)
+{
+	size_t i;
+
+	if (!ret) {
+		for (i = 0; i < gather->report->process_count; i++)
+			observe(gather, i);
+		observe_users(gather);
+	}
+	free(gather->start_times);
+	if (ret) {
+		pn_pins_report_free(gather->report);
+		return pn_fail(-ret, "making the pin report: %s", strerror(-ret));
+	}
+	*out = gather->report;
+	return 0;
+}
+
+int pn_pins_report(struct pn_pins_report **out, const struct pn_pins_query *query)
+{
+	static const struct pn_pins_query everything;
+	struct gather gather = {
+		calloc(1, sizeof(*gather.report)), query ? query : &everything, NULL};
+	int ret;
+
+	if (!gather.report)
+		return pn_fail(ENOMEM, "no memory for a report");
+	if (gather.query->directory)
+		ret = read_dir(&gather, gather.query->directory);
+	else
+		ret = pn_ledger_dir_each(read_dir, &gather);
+	ret = finish(&gather, ret, out);
+	if (!ret && gather.query->pid && !(*out)->process_count) {
+		pn_pins_report_free(*out);
+		*out = NULL;
+		return pn_fail(ENOENT,
+			"no ledger of process %d was found: it does not use Pinion, or it belongs "
+			"to a user "
+			"whose ledgers this one may not read",
+			(int)gather.query->pid);
+	}
+	return ret;
+}
+
+int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user)
+{
+	struct pn_pins_query query = {.measure_user = measure_user};
+	struct gather gather = {calloc(1, sizeof(*gather.report)), &query, NULL};
+
+	if (!gather.report)
+		return pn_fail(ENOMEM, "no memory for a report");
+	return finish(&gather, read_one(&gather, fd, "the ledger of this domain"), out);
+}
