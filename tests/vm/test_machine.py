@@ -43,7 +43,7 @@ class Machine(unittest.TestCase):
     def test_streams_status_and_arguments(self):
         script = ('printf "%s|" "$@"; head -c 300000 /dev/zero | tr "\\0" "\\r"; printf "e\\r\\n" >&2; pwd; '
                   '(sleep 100 &) ; kill -TERM $$')
-        done = run("--", "sh", "-c", script, "a b", "x\ny", "'\"$(id)", "", "*")
+        done = run("--", "sh", "-c", script, "sh", "a b", "x\ny", "'\"$(id)", "", "*")
         self.assertEqual(done.stdout, b"a b|x\ny|'\"$(id)||*|" + b"\r" * 300000 + f"{PROJECT}\n".encode())
         self.assertEqual(done.stderr, b"e\r\n")
         self.assertEqual(done.returncode, 128 + signal.SIGTERM)

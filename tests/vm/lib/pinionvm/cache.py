@@ -20,10 +20,6 @@ def root():
     return path
 
 
-def ccache_dir():
-    return root().parent / "ccache"
-
-
 def digest(*parts):
     """A short name for everything the parts say."""
     state = hashlib.sha256()
