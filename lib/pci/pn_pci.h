@@ -37,19 +37,25 @@ struct pn_pci_info {
 
 /**
  * Enumerate PCI functions, in order of address.
+ *
+ * This and what stands on it (pn_pci_find(), pn_pci_open()) use libpciaccess, which keeps global
+ * state without a lock: an application that uses libpciaccess itself must not do so during the
+ * call, and gets the functions that its own pci_system_init() found, less those unplugged since.
  * @param[out] list  array; free with free()
  * @param[out] count elements
- * @return 0 or a negative errno.
+ * @return 0 or a negative errno (no PCI bus in /sys, no memory).
+ * Thread-safety: any thread.
  */
 PN_API int pn_pci_scan(struct pn_pci_info **list, size_t *count);
 
 /**
  * Find one function.
- * @param spec "0000:00:02.0", "00:02.0", or "8086:10d3" (vendor:device; must match exactly one
- * function)
+ * @param spec "0000:00:02.0", "00:02.0" (domain 0), or "8086:10d3" (vendor:device, four digits
+ * each; must match exactly one function)
  * @param[out] info what it is
  * @return 0; -EINVAL if spec is neither form; -ENODEV if there is none (the text names the
- * nearest); -ENOTUNIQ if several match (the text lists their addresses).
+ * nearest); -ENOTUNIQ if several match (the text lists their addresses); the errors of
+ * pn_pci_scan(). Thread-safety: any thread.
  */
 PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
 
@@ -64,18 +70,23 @@ PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
  * @param[out] out the device; the caller owns it
  * @param spec     as for pn_pci_find()
  * @param domain   must outlive the device
- * @return 0; the errors of pn_pci_find(); -ENXIO when it is not bound to vfio-pci (the text says to
- * what, and how to bind it) or there is no IOMMU; -EPERM when its group is not viable (the text
+ * @return 0; the errors of pn_pci_find(); -ENXIO when it is not bound to vfio-pci or a variant of
+ * it (the text says to what, how to bind it, and which interface that takes down), when there is no
+ * IOMMU, or when it is a bridge; -EPERM when its group is not viable (the text
  * names the device in the way); -EACCES when the group node may not be opened (owner, mode and a
  * udev rule in the text); -EBUSY when someone else has the group open; the errors of
- * pn_domain_map() when the domain's mappings cannot be made. Nothing is left open, attached or
- * pinned. Thread-safety: any thread; one device is used by one thread at a time unless said
- * otherwise.
+ * pn_domain_map() when the domain's mappings cannot be made; -EIO or -ENODEV when the device does
+ * not answer, a negative errno of VFIO_DEVICE_RESET when its reset fails. Nothing is left open,
+ * attached or pinned. Thread-safety: any thread; one device is used by one thread at a time unless
+ * said otherwise.
  */
 PN_API int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
 
-/** Stop the device (bus mastering off, reset), detach it from its domain and close it. NULL is
- * allowed. */
+/**
+ * Stop the device (interrupts and bus mastering off, reset), detach it from its domain and close
+ * it. NULL is allowed. The calling thread's pn_error() stays what it was; a step that fails is
+ * logged (PN_LOG_WARNING), and the rest is done.
+ */
 PN_API void pn_pci_close(struct pn_pci_device *dev);
 
 /** What sysfs says of an open device. Belongs to the device. */
@@ -93,8 +104,11 @@ struct pn_bar {
  * they are reserved, not accessible.
  *
  * @param bar 0 to 5
+ * @param[out] out the mapping, which belongs to the device; on -EOPNOTSUPP addr is NULL and size
+ * that of the BAR
  * @return 0; -EINVAL (no such BAR); -ENOENT (size 0); -EOPNOTSUPP (an I/O BAR or one that VFIO does
- * not let map); a negative errno of mmap. The mapping belongs to the device.
+ * not let map); -EIO (the kernel or the device gives sizes that make no sense); a negative errno of
+ * mmap.
  */
 PN_API int pn_pci_bar_map(struct pn_pci_device *dev, unsigned int bar, struct pn_bar *out);
 
@@ -110,7 +124,11 @@ PN_API int pn_pci_config_write(
 /** Let the device master the bus (do DMA), or stop it. @return 0 or a negative errno. */
 PN_API int pn_pci_bus_master(struct pn_pci_device *dev, bool on);
 
-/** Reset the function. @return 0; -EOPNOTSUPP if it has no reset; a negative errno. */
+/**
+ * Reset the function. The kernel puts configuration space back as it was (bus mastering and enabled
+ * interrupts too); the device's own registers are at their defaults. Kernel: VFIO_DEVICE_RESET.
+ * @return 0; -EOPNOTSUPP if it has no reset; a negative errno.
+ */
 PN_API int pn_pci_reset(struct pn_pci_device *dev);
 
 /** Kinds of interrupt. */
@@ -127,13 +145,16 @@ PN_API int pn_pci_irq_count(struct pn_pci_device *dev, enum pn_irq_type type);
  * @param count vectors, from 1 to pn_pci_irq_count()
  * @param[out] eventfds count file descriptors that belong to the device until pn_pci_irq_disable()
  * or close
- * @return 0; -EINVAL; -EBUSY if a kind is enabled already; a negative errno of
- * VFIO_DEVICE_SET_IRQS.
+ * @return 0; -EINVAL (count; the text says how many there are); -EBUSY if a kind is enabled
+ * already; -EOPNOTSUPP if VFIO has no eventfds for it; -ENOSPC if the machine has fewer vectors
+ * left (the text says how many); -EMFILE; a negative errno of VFIO_DEVICE_SET_IRQS. Nothing is
+ * enabled then, and eventfds is not written.
  */
 PN_API int pn_pci_irq_enable(
 	struct pn_pci_device *dev, enum pn_irq_type type, unsigned int count, int *eventfds);
 
-/** Disable what is enabled, and close the eventfds. @return 0 or a negative errno. */
+/** Disable what is enabled (nothing: 0), and close the eventfds, whatever the kernel says. @return
+ * 0 or a negative errno. */
 PN_API int pn_pci_irq_disable(struct pn_pci_device *dev);
 
 /** Unmask INTx after it fired. @return 0; -EINVAL if INTx is not enabled; a negative errno. */
