@@ -125,6 +125,8 @@ class Nics(unittest.TestCase):
         cards = nic.parse_nics(["e1000e,port", "e1000e", "e1000e,port"])
         self.assertEqual([c.bdf for c in cards], ["0000:01:00.0", "0000:00:11.0", "0000:02:00.0"])
         self.assertIn("pcie-root-port", " ".join(cards[0].qemu_args()))
+        cards = nic.parse_nics(["e1000e,node=1", "e1000e,port", "e1000e,node=0"])
+        self.assertEqual([c.bdf for c in cards], ["0000:21:00.0", "0000:01:00.0", "0000:31:00.0"])
 
     def test_options(self):
         card = nic.parse_nics(["e1000e:3,mac=02:00:00:00:00:0A,msi=off"])[0]
@@ -171,7 +173,8 @@ class Options(unittest.TestCase):
                             (["--timeout", "nan", "--", "x"], "--timeout"),
                             (["--expect-log", "(", "--", "x"], "regular expression"),
                             (["--memory", "512", "--hugepages", "400", "--", "x"], "too little"),
-                            (["--numa", "4", "--", "x"], "--cpus"),
+                            (["--numa", "4", "--cpus", "6", "--", "x"], "--cpus"),
+                            (["--nic", "e1000e,node=0", "--", "x"], "no NUMA node 0"),
                             (["--iommu", "sparc", "--", "x"], "sparc"),
                             (["--writable", "/no/such", "--", "x"], "no such"),
                             (["--kern", "6.12", "--", "x"], "unrecognized"),

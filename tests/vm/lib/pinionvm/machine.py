@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from . import initramfs, kernel_log, qemu
+from . import initramfs, kernel_log, qemu, terminal
 from .errors import HarnessError, TimeoutExpired
 from .monitor import Monitor
 
@@ -62,6 +62,7 @@ def settings(kernel, options, nics, project, mark):
         "VM_HUGEPAGES_1G": str(options.hugepages_1g),
         "VM_VFIO_NICS": " ".join(nic.bdf for nic in nics if nic.vfio),
         "VM_KMEMLEAK": "1" if options.kmemleak else "",
+        "VM_TTY": "%d %d" % terminal.size() if options.tty else "",
         "VM_WRITABLE_COUNT": str(len(options.writable)),
     }
     for index, path in enumerate(options.writable):
@@ -171,6 +172,8 @@ class Machine:
             self._monitor.from_guest(data)
         elif port == "qmp":
             self._monitor.from_qmp(data)
+        elif port == "tty":
+            self.streams["out"].take(data)
         elif port == "control":
             self.control += data
             if self.ready_after is None and b"ready\n" in self.control:
@@ -191,8 +194,17 @@ class Machine:
         with selectors.DefaultSelector() as selector:
             for port, end in self._sockets.items():
                 selector.register(end, selectors.EVENT_READ, port)
+            if self.options.tty:
+                selector.register(sys.stdin, selectors.EVENT_READ, "keys")
             while True:
                 for key, _ in selector.select(0.2):
+                    if key.data == "keys":
+                        typed = terminal.keys()
+                        if typed:
+                            self._sockets["tty"].send(typed)
+                        else:
+                            selector.unregister(key.fileobj)
+                        continue
                     try:
                         data = key.fileobj.recv(1 << 18)
                     except (BlockingIOError, ConnectionResetError):
@@ -205,7 +217,8 @@ class Machine:
                 now = time.monotonic()
                 if status is not None:
                     if all(stream.ended for stream in self.streams.values()):
-                        self._drain_log()
+                        self._drain("tty")
+                        self._drain("log")
                         return status
                     drain_deadline = drain_deadline or now + DRAIN_SECONDS
                 if not selector.get_map():
@@ -218,10 +231,10 @@ class Machine:
                 if self.ready_after is None and now > boot_deadline:
                     raise HarnessError(f"the guest did not start within {BOOT_SECONDS} s")
 
-    def _drain_log(self):
+    def _drain(self, port):
         try:
-            while data := self._sockets["log"].recv(1 << 18):
-                self._take("log", data)
+            while data := self._sockets[port].recv(1 << 18):
+                self._take(port, data)
         except (BlockingIOError, ConnectionResetError):
             pass
 

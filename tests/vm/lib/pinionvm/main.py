@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """tests/vm/run: from the command line to an exit status."""
 
+import contextlib
 import pathlib
 import signal
 import sys
 import time
 
-from . import kernels, options as command_line
+from . import kernels, options as command_line, terminal
 from .errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
 from .machine import Machine
 
@@ -60,7 +61,8 @@ def run(options, nics, project=PROJECT, out=None, err=None):
     kernel = kernels.prepare(options.kernel)
     with Machine(kernel, options, nics, str(project), out, err) as machine:
         try:
-            status = machine.wait()
+            with terminal.raw() if options.tty else contextlib.nullcontext():
+                status = machine.wait()
             failure = None
         except HarnessError as error:
             status, failure = error.status, error

@@ -14,11 +14,12 @@ SMALLEST = 256
 
 EPILOG = """\
 network cards
-  MODEL[:HUB][,vfio][,port][,mac=MAC][,PROPERTY=VALUE]...
+  MODEL[:HUB][,vfio][,port][,node=N][,mac=MAC][,PROPERTY=VALUE]...
   models: %(models)s.
   The first --nic is always 0000:00:10.0, the second 0000:00:11.0, and so on, each
   in an IOMMU group of its own; with "port" a card sits behind a PCIe root port,
-  the first such at 0000:01:00.0. Cards with the same HUB share a wire; without a
+  the first such at 0000:01:00.0; with "node=N" behind a host bridge of that NUMA
+  node, the first such at 0000:21:00.0, the next at 0000:31:00.0. Cards with the same HUB share a wire; without a
   HUB a card is alone. MAC addresses are 52:54:00:00:HUB:INDEX. "vfio" binds the card to
   vfio-pci and gives its nodes to the --uid user. In the guest $PINION_NICS lists the
   addresses in the order given; tests/vm/guest/bind and unbind move a card later.
@@ -110,12 +111,13 @@ def parser():
              "count as on the host, so let a --uid user write it")
     add("--device", metavar="ARGS", action="append", default=[],
         help="a further QEMU device, as for qemu's -device (edu, nvme,...); repeatable")
-    add("--qemu", metavar="ARG", action="append", default=[],
-        help="one further word for QEMU's command line; repeatable")
+    add("--qemu", metavar="WORD", action="append", default=[],
+        help="one further word of QEMU's command line, as --qemu=WORD; repeatable")
     add("--append", metavar="ARGS", action="append", default=[],
         help="further kernel arguments; repeatable")
     add("--expect-log", metavar="REGEX", type=_pattern, action="append", default=[],
         help="a complaint in the kernel's log that is expected; repeatable")
+    add("--tty", action="store_true", help="lend COMMAND this terminal, for a shell in the guest")
     add("--log", metavar="FILE", help="keep the kernel's log")
     add("--kmemleak", action="store_true",
         help="look for leaked kernel memory after COMMAND (kernel 6.12-debug)")
@@ -130,8 +132,8 @@ def parser():
 
 def _check(options):
     kernels.source_of(options.kernel)
-    if options.numa > options.cpus:
-        raise UsageError(f"--numa {options.numa} needs at least as many --cpus")
+    if options.cpus % options.numa:
+        raise UsageError(f"--numa {options.numa}: --cpus {options.cpus} is no multiple of it")
     if len(options.writable) > MAX_SHARES:
         raise UsageError(f"--writable: at most {MAX_SHARES} directories")
     for index, path in enumerate(options.writable):
@@ -141,8 +143,11 @@ def _check(options):
     iommu_args(options.iommu)
     huge = 2 * options.hugepages + 1024 * options.hugepages_1g
     if options.memory is None:
-        # 1 GiB pages come whole from what the kernel finds free in one piece.
-        options.memory = max(MEMORY, huge + 640 + (1024 if options.hugepages_1g else 0))
+        # 1 GiB pages are spread over the nodes; a node loses up to one to where
+        # its memory begins and ends, the first two to the kernel and its start.
+        uneven = -options.hugepages_1g % options.numa
+        spare = 1024 * (uneven + 2 * options.numa) if options.hugepages_1g else 0
+        options.memory = max(MEMORY, huge + spare + 640)
     elif huge + SMALLEST > options.memory:
         raise UsageError(f"--memory {options.memory}: too little for {huge} MB of hugepages")
 
@@ -159,4 +164,7 @@ def parse(arguments):
         raise UsageError("no COMMAND: put it after --")
     nics = nic.parse_nics(options.nic)
     _check(options)
+    for text, card in zip(options.nic, nics):
+        if card.node >= 0 and (options.numa == 1 or card.node >= options.numa):
+            raise UsageError(f"--nic {text}: no NUMA node {card.node} with --numa {options.numa}")
     return options, nics

@@ -10,9 +10,9 @@ from .errors import UsageError
 
 PROGRAM = "qemu-system-x86_64"
 # Each is one end of a socket pair; the first four are named virtio-serial
-# ports in the guest, "log" is its serial console, "qmp" QEMU's own monitor.
+# ports in the guest, "tty" is /dev/hvc0 there, "log" is its serial console, "qmp" QEMU's own monitor.
 SERIAL_PORTS = ("control", "out", "err", "monitor")
-PORTS = SERIAL_PORTS + ("log", "qmp")
+PORTS = SERIAL_PORTS + ("tty", "log", "qmp")
 FIRST_SHARE_SLOT = 0x03
 MAX_SHARES = 0x10 - FIRST_SHARE_SLOT
 
@@ -20,7 +20,7 @@ MAX_SHARES = 0x10 - FIRST_SHARE_SLOT
 KERNEL_ARGS = ["console=ttyS0", "panic=-1", "oops=panic", "nokaslr", "no_timer_check", "tsc=reliable",
                "mitigations=off", "random.trust_cpu=on", "8250.nr_uarts=1", "printk.devkmsg=on",
                "rcupdate.rcu_expedited=1", "cgroup_no_v1=all", "audit=0", "apparmor=0",
-               "transparent_hugepage=madvise"]
+               "transparent_hugepage=madvise", "dummy.numdummies=0"]
 
 IOMMU_KERNEL_ARGS = {
     "intel": ["intel_iommu=on"],
@@ -46,16 +46,22 @@ def iommu_args(text):
     raise UsageError(f"--iommu {text}: no {kind!r}; there are {', '.join(IOMMU_KERNEL_ARGS)}")
 
 
+def _processors(options):
+    """One socket a NUMA node: the kernel distrusts a cache that spans nodes."""
+    if options.numa == 1:
+        return ["-smp", str(options.cpus)]
+    return ["-smp", f"{options.cpus},sockets={options.numa},cores={options.cpus // options.numa},threads=1"]
+
+
 def _memory(options):
     args = ["-m", str(options.memory)]
     if options.numa > 1:
-        share = options.memory // options.numa
-        cpus = [list(range(node, options.cpus, options.numa)) for node in range(options.numa)]
+        share, cores = options.memory // options.numa, options.cpus // options.numa
         for node in range(options.numa):
             size = share if node else options.memory - share * (options.numa - 1)
             args += ["-object", f"memory-backend-ram,id=ram{node},size={size}M",
-                     "-numa", f"node,nodeid={node},memdev=ram{node}" +
-                     "".join(f",cpus={cpu}" for cpu in cpus[node])]
+                     "-numa", f"node,nodeid={node},memdev=ram{node},"
+                              f"cpus={node * cores}-{(node + 1) * cores - 1}"]
     return args
 
 
@@ -83,7 +89,7 @@ def command(kernel, options, nics, initrd, sockets):
     _, iommu = iommu_args(options.iommu)
     args = [PROGRAM, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-machine", "q35,kernel-irqchip=split" if accel.kvm_works(kernel) else "q35",
-            *accel.qemu_args(kernel), "-smp", str(options.cpus), *_memory(options),
+            *accel.qemu_args(kernel), *_processors(options), *_memory(options),
             "-rtc", "base=utc", "-kernel", str(kernel.image), "-initrd", initrd,
             "-append", " ".join(kernel_args(options)), *iommu,
             "-device", "virtio-serial-pci,addr=0x1,disable-legacy=on"]
@@ -92,6 +98,7 @@ def command(kernel, options, nics, initrd, sockets):
     args += ["-serial", "chardev:log", "-mon", "chardev=qmp,mode=control"]
     for port in SERIAL_PORTS:
         args += ["-device", f"virtserialport,chardev={port},name=pinion.{port}"]
+    args += ["-device", "virtconsole,chardev=tty"]
     args += _share("pinion-root", "/", 0x02, True)
     for index, path in enumerate(options.writable):
         args += _share(f"pinion-w{index}", path, FIRST_SHARE_SLOT + index, False)
