@@ -23,21 +23,21 @@ struct pn_pool;
 /** Most buffers in one packet. */
 #define PN_BUF_SEGS_MAX 64u
 
-/** A packet buffer, or one segment of a packet. Fields after data_len are valid in the first
- * segment only. */
-struct pn_buf {
+/** A packet buffer, or one segment of a packet: one cache line. pkt_len to vlan_tci are valid in
+ * the first segment only. */
+struct __attribute__((aligned(64))) pn_buf {
 	unsigned char *base; /**< start of the buffer's memory (before the headroom) */
 	uint64_t iova;       /**< IOVA of base */
 	uint16_t data_off;   /**< offset of the data from base */
-	uint16_t refcnt;     /**< owners; changed with atomic operations when above 1 */
-	uint16_t room;       /**< bytes from base to the end of the buffer */
-	uint16_t data_len;   /**< bytes of data in this segment */
-	uint32_t pkt_len;    /**< bytes of data in all segments */
-	uint16_t nb_segs;    /**< segments in the packet, 1 or more */
-	uint16_t port;       /**< port it was received on */
-	uint32_t flags;      /**< offload flags; none defined yet, 0 */
-	uint32_t hash;       /**< RSS hash, when a driver says so in flags */
-	uint16_t vlan_tci;   /**< VLAN tag, when a driver says so in flags */
+	uint16_t refcnt; /**< owners; changed with atomic operations when above 1; 0: in the pool */
+	uint16_t room;   /**< bytes from base to the end of the buffer */
+	uint16_t data_len; /**< bytes of data in this segment */
+	uint32_t pkt_len;  /**< bytes of data in all segments */
+	uint16_t nb_segs;  /**< segments in the packet, 1 or more */
+	uint16_t port;     /**< port it was received on */
+	uint32_t flags;    /**< offload flags; none defined yet, 0 */
+	uint32_t hash;     /**< RSS hash, when a driver says so in flags */
+	uint16_t vlan_tci; /**< VLAN tag, when a driver says so in flags */
 	uint16_t reserved[3];
 	struct pn_pool *pool; /**< where it goes back to */
 	struct pn_buf *next;  /**< next segment, or NULL */
@@ -74,14 +74,23 @@ PN_API uint32_t pn_pool_count(const struct pn_pool *pool);
 PN_API uint32_t pn_pool_buf_room(const struct pn_pool *pool);
 
 /**
+ * Buffers that were freed although they were in the pool already. Such a free is refused: it
+ * changes nothing but this counter, and the first one is logged (PN_LOG_ERROR). Thread-safety: any
+ * thread.
+ */
+PN_API uint64_t pn_pool_refused(const struct pn_pool *pool);
+
+/**
  * Take n buffers, or none: each with one reference, one segment, no data, data_off at the headroom.
  * @return 0; -ENOBUFS if fewer than n are there (no error text: this is the data path).
  * Thread-safety: any thread.
  */
 PN_API int pn_pool_get(struct pn_pool *pool, struct pn_buf **bufs, uint32_t n);
 
-/** Give back n packets with all their segments; a segment goes to its pool when its last reference
- * is dropped. */
+/**
+ * Give back n packets with all their segments; a segment goes to its pool when its last reference
+ * is dropped. NULL entries are skipped. Thread-safety: any thread.
+ */
 PN_API void pn_buf_free_bulk(struct pn_buf **bufs, uint32_t n);
 
 /** Give back one packet. NULL is allowed. */
@@ -89,6 +98,16 @@ static inline void pn_buf_free(struct pn_buf *buf)
 {
 	if (buf)
 		pn_buf_free_bulk(&buf, 1);
+}
+
+/**
+ * Add an owner to a packet, that is to each of its segments: one more pn_buf_free() is needed until
+ * they go back. Owners share the data and must not change it.
+ */
+static inline void pn_buf_ref(struct pn_buf *buf)
+{
+	for (; buf; buf = buf->next)
+		__atomic_fetch_add(&buf->refcnt, 1, __ATOMIC_RELAXED);
 }
 
 /** First byte of a segment's data. */

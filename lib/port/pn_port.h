@@ -15,6 +15,7 @@
 extern "C" {
 #endif
 
+/** Receives or transmits a burst on one queue; see pn_port_rx_burst() and pn_port_tx_burst(). */
 typedef uint16_t (*pn_burst_fn)(void *queue, struct pn_buf **bufs, uint16_t count);
 
 /** A port. The fields are for the inline functions below only. */
@@ -96,7 +97,7 @@ PN_API int pn_port_stop(struct pn_port *port);
  * @param queue 0
  * @param bufs  room for count packets; the caller owns what it gets
  * @return packets received, 0 to count.
- * One thread at a time per queue; the port must be started.
+ * One thread at a time per queue. While the port is stopped it returns 0.
  */
 static inline uint16_t pn_port_rx_burst(
 	struct pn_port *port, uint16_t queue, struct pn_buf **bufs, uint16_t count)
@@ -108,8 +109,11 @@ static inline uint16_t pn_port_rx_burst(
  * Transmit a burst. Packets accepted belong to the port, which frees them when they are sent; the
  * others stay the caller's. A packet that the device cannot send (empty, longer than the device
  * takes, more segments than the ring holds) is accepted, counted as an error (tx_errors) and freed.
+ * A frame shorter than Ethernet's minimum is padded with zeros in the tail room of its last
+ * segment; pkt_len stays. Sent buffers are given back in later calls: a pool must hold enough for
+ * the receive ring, the transmit ring and the bursts in flight.
  * @return packets accepted, 0 to count, always the first ones.
- * One thread at a time per queue; the port must be started.
+ * One thread at a time per queue. While the port is stopped it returns 0.
  */
 static inline uint16_t pn_port_tx_burst(
 	struct pn_port *port, uint16_t queue, struct pn_buf **bufs, uint16_t count)

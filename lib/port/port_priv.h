@@ -10,8 +10,12 @@
 
 struct pn_port_dev;
 
-/* Functions of one driver; all are required. The port layer checks state (started, configured) and
- * arguments first. */
+/*
+ * Functions of one driver; all are required. The port layer checks state (started, configured) and
+ * arguments first, stops a started port before close(), and keeps the burst functions of a stopped
+ * port at ones that do nothing: start() sets rx_burst, tx_burst, rxq and txq of dev->port as its
+ * last act, stop() finds them put away. A failed configure() leaves the port without queues.
+ */
 struct pn_port_ops {
 	void (*close)(struct pn_port_dev *dev);
 	void (*info)(const struct pn_port_dev *dev, struct pn_port_info *info);
@@ -34,13 +38,17 @@ struct pn_port_dev {
 	struct pn_port port;
 	const struct pn_port_ops *ops;
 	struct pn_port_opts opts;
+	void *no_queue; /* what rxq and txq of a stopped port point to */
 	bool configured;
 	bool started;
 };
 
+/* What open() returns for a device that another driver may know. */
+#define PN_DRIVER_NOT_MINE 1
+
 /*
- * A driver. open() returns 0 and a port, -ENODEV if the device is not one of its own (then the next
- * driver is asked), or the negative errno of what failed, with its reason.
+ * A driver. open() returns 0 and a port; PN_DRIVER_NOT_MINE if the device is not one of its own,
+ * with a text that says what it is; or the negative errno of what failed, with its reason.
  */
 struct pn_driver {
 	const char *name;

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Every driver, in the order in which they are asked. Adding one: a folder here, its entry point
+ * declared and listed below, its sources in meson.build.
+ */
+#include "port_priv.h"
+
+extern const struct pn_driver e1000_driver;
+
+const struct pn_driver *const pn_drivers[] = {
+	&e1000_driver,
+	NULL,
+};
