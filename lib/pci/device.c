@@ -181,8 +181,13 @@ void pn_pci_close(struct pn_pci_device *dev)
 	if (!dev)
 		return;
 	snprintf(reason, sizeof(reason), "%s", pn_error());
-	stop_step(pn_pci_irq_disable(dev));
+	/*
+	 * Bus mastering first: an MSI is a write too, and the kernel zeroes its address while it
+	 * frees the vector (msi_domain_deactivate()), so that a device without mask bits which
+	 * still interrupts would write to address 0 and be reported for it.
+	 */
 	stop_step(pn_pci_bus_master(dev, false));
+	stop_step(pn_pci_irq_disable(dev));
 	if (dev->can_reset)
 		stop_step(pn_pci_reset(dev));
 	pn_pci_bars_unmap(dev);

@@ -83,7 +83,7 @@ PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
 PN_API int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
 
 /**
- * Stop the device (interrupts and bus mastering off, reset), detach it from its domain and close
+ * Stop the device (bus mastering and interrupts off, reset), detach it from its domain and close
  * it. NULL is allowed. The calling thread's pn_error() stays what it was; a step that fails is
  * logged (PN_LOG_WARNING), and the rest is done.
  */
@@ -126,7 +126,9 @@ PN_API int pn_pci_bus_master(struct pn_pci_device *dev, bool on);
 
 /**
  * Reset the function. The kernel puts configuration space back as it was (bus mastering and enabled
- * interrupts too); the device's own registers are at their defaults. Kernel: VFIO_DEVICE_RESET.
+ * interrupts too). What becomes of the device's own registers depends on the method (reset_method
+ * in sysfs): a function-level reset clears them, a power-management reset need not. A driver resets
+ * the device through its registers too before it turns bus mastering on. Kernel: VFIO_DEVICE_RESET.
  * @return 0; -EOPNOTSUPP if it has no reset; a negative errno.
  */
 PN_API int pn_pci_reset(struct pn_pci_device *dev);
@@ -153,8 +155,13 @@ PN_API int pn_pci_irq_count(struct pn_pci_device *dev, enum pn_irq_type type);
 PN_API int pn_pci_irq_enable(
 	struct pn_pci_device *dev, enum pn_irq_type type, unsigned int count, int *eventfds);
 
-/** Disable what is enabled (nothing: 0), and close the eventfds, whatever the kernel says. @return
- * 0 or a negative errno. */
+/**
+ * Disable what is enabled (nothing: 0), and close the eventfds, whatever the kernel says.
+ *
+ * The device must not raise interrupts any more: the kernel zeroes the address of an MSI while it
+ * frees it, and one that fires meanwhile is a DMA fault in the kernel's log.
+ * @return 0 or a negative errno.
+ */
 PN_API int pn_pci_irq_disable(struct pn_pci_device *dev);
 
 /** Unmask INTx after it fired. @return 0; -EINVAL if INTx is not enabled; a negative errno. */

@@ -64,7 +64,8 @@ static struct model {
 	uint64_t addresses; /* bytes reserved */
 	struct pn_dma_device attached_as;
 	bool master_at_detach;
-	bool mastering_reset; /* reset with bus mastering on */
+	bool master_at_disable; /* of interrupts */
+	bool mastering_reset;   /* reset with bus mastering on */
 } model;
 
 /* A domain that nobody looks into. */
@@ -181,6 +182,7 @@ static int trigger(const struct vfio_irq_set *set)
 		assert_int_equal(set->count, 0);
 		assert_true(model.enabled > 0);
 		assert_int_equal(set->index, model.enabled_index);
+		model.master_at_disable = command() & PCI_COMMAND_MASTER;
 		forget_irqs();
 		return 0;
 	}
@@ -1068,8 +1070,12 @@ static void signals_each_vector(void **state)
 	assert_int_equal(open_fds(), fds_before);
 	assert_int_equal(pn_pci_irq_disable(dev), 0);
 
+	/* Closing leaves no moment in which an MSI could be written to a zeroed address. */
 	assert_int_equal(pn_pci_irq_enable(dev, PN_IRQ_MSI, 1, fds), 0);
+	assert_int_equal(pn_pci_bus_master(dev, true), 0);
+	model.master_at_disable = true;
 	pn_pci_close(dev);
+	assert_false(model.master_at_disable);
 }
 
 static void unmasks_intx(void **state)
