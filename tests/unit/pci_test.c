@@ -296,6 +296,14 @@ void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t o
 	return at;
 }
 
+/* The names without _FILE_OFFSET_BITS=64, which meson sets. */
+ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t offset)
+	__attribute__((alias("__wrap_pread64")));
+ssize_t __wrap_pwrite(int fd, const void *buf, size_t len, off_t offset)
+	__attribute__((alias("__wrap_pwrite64")));
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+	__attribute__((alias("__wrap_mmap64")));
+
 int __wrap_munmap(void *addr, size_t len)
 {
 	model.addresses -= len;
