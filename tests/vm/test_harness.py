@@ -14,8 +14,8 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 
-from pinionvm import build, cache, initramfs, kernel_log, kernels, nic, options, qemu, stock  # noqa: E402
-from pinionvm.errors import HarnessError, UsageError  # noqa: E402
+from pinionvm import apt, build, cache, initramfs, kernel_log, kernels, nic, options, qemu, stock  # noqa: E402
+from pinionvm.errors import DownloadError, HarnessError, UsageError  # noqa: E402
 from pinionvm.machine import Stream, command_script  # noqa: E402
 from pinionvm.progress import Progress  # noqa: E402
 
@@ -154,7 +154,7 @@ class Options(unittest.TestCase):
     def test_command_reaches_the_guest_as_it_is(self):
         words = ["printf", "%s|", "a b", "'", '"', "x\ny", "$(id)", "\\", "", "*"]
         parsed = self.parse("--", *words)
-        kernel = kernels.Kernel("k", pathlib.Path("/k"), "1", "1", (), "")
+        kernel = kernels.Kernel("k", pathlib.Path("/k"), "1", "1", "p", (), "")
         script = command_script(kernel, parsed, [], "/p")
         done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, check=True)
         self.assertEqual(done.stdout.decode(), "".join(w + "|" for w in words[2:]))
@@ -251,7 +251,9 @@ class Build(unittest.TestCase):
             self.assertRegex(progress.line(), r"25/100 \(25 %\), about 2:\d\d left")
 
 
-class Cache(unittest.TestCase):
+class CacheCase(unittest.TestCase):
+    """A test with a cache of its own."""
+
     def setUp(self):
         self.place = tempfile.TemporaryDirectory()
         self.addCleanup(self.place.cleanup)
@@ -259,6 +261,8 @@ class Cache(unittest.TestCase):
         patch.start()
         self.addCleanup(patch.stop)
 
+
+class Cache(CacheCase):
     def test_place(self):
         self.assertEqual(cache.root(), pathlib.Path(self.place.name, "pinion", "vm"))
 
@@ -281,6 +285,42 @@ class Cache(unittest.TestCase):
         self.assertEqual(cache.read_json(path), {"a": 1})
         path.write_text("{")
         self.assertEqual(cache.read_json(path), {})
+
+
+class Offline(CacheCase):
+    def kernel(self, name, package, version):
+        directory = kernels._directory(name, package, version)
+        directory.mkdir(parents=True)
+        (directory / "vmlinux").write_bytes(b"")
+        cache.write_json(directory / "kernel.json", {"name": name, "release": "r", "version": version,
+                                                     "package": package, "early": [], "kerneldir": None})
+
+    def prepare(self, name, failure):
+        with mock.patch.object(apt, "image_package", return_value="image-2"), \
+                mock.patch.object(apt, "candidate", return_value="2"), \
+                mock.patch.object(apt, "download", side_effect=failure), \
+                mock.patch.object(sys, "stderr", io.StringIO()):
+            return kernels.prepare(name)
+
+    def test_an_older_kernel_serves_when_the_newest_cannot_be_had(self):
+        self.kernel("stock-6.12", "image-1", "1")
+        self.kernel("6.12", "linux-source-6.12", "1")
+        for name in ("stock-6.12", "6.12"):
+            self.assertEqual(self.prepare(name, DownloadError("no network")).version, "1")
+
+    def test_another_configuration_does_not(self):
+        directory = cache.root() / "kernels" / "6.12-0123456789abcdef"
+        directory.mkdir(parents=True)
+        (directory / "vmlinux").write_bytes(b"")
+        cache.write_json(directory / "kernel.json", {"name": "6.12", "release": "r", "version": "1",
+                                                     "package": "p", "early": [], "kerneldir": None})
+        with self.assertRaises(DownloadError):
+            self.prepare("6.12", DownloadError("no network"))
+
+    def test_other_failures_are_not_papered_over(self):
+        self.kernel("stock-6.12", "image-1", "1")
+        with self.assertRaises(HarnessError):
+            self.prepare("stock-6.12", HarnessError("broken package"))
 
 
 class Initramfs(unittest.TestCase):

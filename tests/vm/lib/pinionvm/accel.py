@@ -38,19 +38,21 @@ def _probe(kernel):
 
 
 def kvm_works(kernel):
-    """True when this kernel boots under KVM; asked once per boot of the host."""
+    """True when a kernel boots under KVM here; tried once per boot of the host."""
     if os.environ.get("PINION_VM_ACCEL") in ("tcg", "kvm"):
         return os.environ["PINION_VM_ACCEL"] == "kvm"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return False
     boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     record = cache.root() / "kvm-probe.json"
-    key = f"{boot} {os.uname().release} {kernel.directory.name}"
+    key = f"{boot} {os.uname().release}"
     said = cache.read_json(record)
     if key not in said:
-        said = {k: v for k, v in said.items() if k.startswith(boot)}
-        said[key] = _probe(kernel)
-        cache.write_json(record, said)
+        with cache.lock("kvm-probe"):
+            said = cache.read_json(record)
+            if key not in said:
+                said = {key: _probe(kernel)}
+                cache.write_json(record, said)
     return said[key]
 
 

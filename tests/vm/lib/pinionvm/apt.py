@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 from . import cache
-from .errors import HarnessError
+from .errors import DownloadError, HarnessError
 
 LISTS = pathlib.Path("/var/lib/apt/lists")
 
@@ -74,13 +75,12 @@ def download(package, version):
         if found:
             return found[0]
         print(f"vm: downloading {package} {version}", file=sys.stderr, flush=True)
-        with cache.new_directory(place / f"new-{os.getpid()}") as work:
+        with tempfile.TemporaryDirectory(dir=place) as work:
             done = subprocess.run(["apt-get", "-q", "-o", "APT::Sandbox::User=root", "download",
                                    f"{package}={version}"], cwd=work, text=True, check=False,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-            for deb in work.glob("*.deb"):
+            for deb in pathlib.Path(work).glob("*.deb"):
                 os.replace(deb, place / deb.name)
-        (place / f"new-{os.getpid()}").rmdir()
         if done.returncode == 0:
             continue
         if attempt == 2 or not update():
@@ -88,4 +88,5 @@ def download(package, version):
     found = list(place.glob(pattern))
     if found:
         return found[0]
-    raise HarnessError(f"cannot download {package} {version}: {done.stdout.strip().splitlines()[-1:]}")
+    said = done.stdout.strip().splitlines() or ["apt-get said nothing"]
+    raise DownloadError(f"cannot download {package} {version}: {said[-1]}")

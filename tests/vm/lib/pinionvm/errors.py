@@ -16,6 +16,10 @@ class HarnessError(Exception):
     status = EXIT_HARNESS
 
 
+class DownloadError(HarnessError):
+    """A package could not be had; an older one in the cache may do."""
+
+
 class TimeoutExpired(HarnessError):
     """The command did not end in the time it was given."""
 

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 
 from . import apt, build, cache, stock
-from .errors import HarnessError, UsageError
+from .errors import DownloadError, HarnessError, UsageError
 
 CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "kernels"
 DEFAULT = "6.12"
@@ -43,6 +43,7 @@ class Kernel:
     directory: pathlib.Path
     release: str
     version: str
+    package: str
     early: tuple
     kerneldir: str
 
@@ -70,7 +71,7 @@ def _load(directory):
     if not said or not (directory / "vmlinux").exists():
         return None
     return Kernel(said["name"], directory, said["release"], said["version"],
-                  tuple(said["early"]), str(directory / said["kerneldir"]) if said["kerneldir"] else "")
+                  said["package"], tuple(said["early"]), str(directory / said["kerneldir"]) if said["kerneldir"] else "")
 
 
 def _key(name, source, package, version):
@@ -103,9 +104,10 @@ def _directory(name, package, version):
 
 
 def _fallback(name):
-    """An older kernel of this name, for when the newest cannot be had."""
-    ready = [_load(p) for p in (cache.root() / "kernels").glob(f"{name}-*")]
-    ready = [kernel for kernel in ready if kernel and kernel.name == name]
+    """An older version of this very kernel, for when the newest cannot be had."""
+    ready = [_load(path) for path in (cache.root() / "kernels").glob(f"{name}-*")]
+    ready = [kernel for kernel in ready if kernel and kernel.name == name and
+             kernel.directory == _directory(name, kernel.package, kernel.version)]
     return max(ready, key=lambda kernel: kernel.directory.stat().st_mtime, default=None)
 
 
@@ -126,8 +128,8 @@ def prepare(name):
                 build.build(name, source.fragments, CONFIGS, package, version, directory)
             else:
                 stock.unpack(name, package, version, directory)
-        except HarnessError as error:
-            older = None if source.fragments else _fallback(name)
+        except DownloadError as error:
+            older = _fallback(name)
             if older is None:
                 raise
             print(f"vm: {error}; using {older.version} from the cache", file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 
 import ctypes
 import os
+import pathlib
 import re
 import secrets
 import selectors
@@ -22,6 +23,7 @@ from .monitor import Monitor
 BOOT_SECONDS = 180      # far above any real boot: another build may have the processors
 DRAIN_SECONDS = 30
 PR_SET_PDEATHSIG = 1
+PREFIX = "pinion-vm."
 
 
 class Stream:
@@ -97,6 +99,13 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _remove_stale():
+    """Directories of runs that were killed too hard to clean up."""
+    for path in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if not os.path.exists(f"/proc/{path.name.split('.')[1]}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class Machine:
     """A running QEMU and the four streams that come out of it."""
 
@@ -121,7 +130,8 @@ class Machine:
     def __enter__(self):
         if not shutil.which(qemu.PROGRAM):
             raise HarnessError(f"no {qemu.PROGRAM} here: run scripts/deps vm")
-        self._directory = tempfile.mkdtemp(prefix=f"pinion-vm.{os.getpid()}.")
+        _remove_stale()
+        self._directory = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}.")
         initrd = os.path.join(self._directory, "initrd")
         with open(initrd, "wb") as file:
             file.write(initramfs.make(
