@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The commands of pinion. A new one is a file, a line here, and a line in the table of main.c.
+ */
+#ifndef PINION_COMMANDS_H
+#define PINION_COMMANDS_H
+
+#include <getopt.h>
+
+#include "output.h"
+
+struct command {
+	const char *name;
+	const char *summary; /* for the list of commands */
+	const char *help;    /* after "Usage: pinion NAME " */
+	/* argv[0] is the command's name. Returns the exit status. */
+	int (*run)(const struct command *command, int argc, char **argv);
+};
+
+int devices_run(const struct command *command, int argc, char **argv);
+int backends_run(const struct command *command, int argc, char **argv);
+int pins_run(const struct command *command, int argc, char **argv);
+
+extern const char devices_help[];
+extern const char backends_help[];
+extern const char pins_help[];
+
+/* The next option of a command, as getopt_long() gives it; 'h' and what it does not know are dealt
+ * with here: then *status is set and the command returns it. -1: no more. */
+int next_option(const struct command *command, int argc, char **argv, const struct option *options,
+	int *status);
+
+/* Shared by devices and backends. */
+void backends_print(void);
+json_t *backends_json(void);
+
+#endif

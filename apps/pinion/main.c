@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pinion: the command-line tool. It finds the command in a table and runs it.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+
+const char *const program_name = "pinion";
+
+static int help_run(const struct command *command, int argc, char **argv);
+
+static const char help_help[] = "[COMMAND]\n\nShow what a command does and takes, or list them.\n";
+
+static const struct command commands[] = {
+	{"devices", "PCI devices: can Pinion use them now, and if not, why", devices_help,
+		devices_run},
+	{"backends", "ways to map memory for devices: which work here", backends_help,
+		backends_run},
+	{"pins", "who pins which memory, and which counter is charged for it", pins_help, pins_run},
+	{"help", "what a command does and takes", help_help, help_run},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++) {
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	}
+	return NULL;
+}
+
+static void list_commands(FILE *out)
+{
+	fputs("Usage: pinion COMMAND [OPTION]...\n\nCommands:\n", out);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+	fputs("\n'pinion help COMMAND' shows the options of one; 'pinion --version' the version.\n"
+	      "Exit status: 0 if all went well, 2 if the command line makes no sense, else 1.\n",
+		out);
+}
+
+static int unknown_command(const char *name)
+{
+	complain("unknown command '%s'", name);
+	list_commands(stderr);
+	return EXIT_USAGE;
+}
+
+static int print_command_help(const struct command *command)
+{
+	printf("Usage: pinion %s %s", command->name, command->help);
+	return EXIT_SUCCESS;
+}
+
+static int help_run(const struct command *command, int argc, char **argv)
+{
+	const struct command *which;
+
+	if (argc == 1) {
+		list_commands(stdout);
+		return EXIT_SUCCESS;
+	}
+	if (argc > 2) {
+		complain("%s: one command at a time", command->name);
+		return EXIT_USAGE;
+	}
+	which = find(argv[1]);
+	return which ? print_command_help(which) : unknown_command(argv[1]);
+}
+
+int next_option(const struct command *command, int argc, char **argv, const struct option *options,
+	int *status)
+{
+	int code;
+
+	opterr = 0;
+	code = getopt_long(argc, argv, ":h", options, NULL);
+	if (code == 'h') {
+		*status = print_command_help(command);
+		return 'h';
+	}
+	if (code == -1 && optind < argc) {
+		complain("%s: unexpected '%s'; try 'pinion help %s'", command->name, argv[optind],
+			command->name);
+		*status = EXIT_USAGE;
+		return '?';
+	}
+	if (code != '?' && code != ':')
+		return code;
+	complain("%s: %s '%s'; try 'pinion help %s'", command->name,
+		code == ':' ? "no value for" : "unknown option", argv[optind - 1], command->name);
+	*status = EXIT_USAGE;
+	return '?';
+}
+
+static int run(int argc, char **argv)
+{
+	const struct command *command;
+
+	if (argc < 2) {
+		complain("no command");
+		list_commands(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("pinion %s\n", pn_version());
+		return EXIT_SUCCESS;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		list_commands(stdout);
+		return EXIT_SUCCESS;
+	}
+	command = find(argv[1]);
+	return command ? command->run(command, argc - 1, argv + 1) : unknown_command(argv[1]);
+}
+
+int main(int argc, char **argv)
+{
+	int status;
+
+	guard_standard_files();
+	log_to_stderr(PN_LOG_WARNING);
+	status = run(argc, argv);
+	if (finish_stdout() && !status)
+		status = EXIT_FAILURE;
+	return status;
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From a command line to ports that run, one step after the other, and back. The order is: find the
+ * devices, create the domain, map the memory (which stays queued), open the ports (the first to be
+ * attached makes the mapping), make the pool, configure, start.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "output.h"
+#include "pairing.h"
+#include "testpmd.h"
+
+/* How long the links get to come up before forwarding starts without them. */
+#define LINK_WAIT_MS 3000
+#define LINK_STEP_MS 20
+
+/* Ethernet header, a VLAN tag and the FCS, beside the MTU. */
+#define FRAME_OVERHEAD 22u
+
+static int find_devices(struct testpmd *t)
+{
+	const struct options *o = &t->options;
+
+	t->ports = calloc(o->device_count, sizeof(*t->ports));
+	if (!t->ports)
+		return fail(t, -ENOMEM, "out of memory");
+	t->port_count = (unsigned int)o->device_count;
+	for (unsigned int i = 0; i < t->port_count; i++) {
+		struct port *port = &t->ports[i];
+		int err = pn_pci_find(o->devices[i], &port->pci);
+
+		if (err == -EINVAL)
+			return usage_error(t, "--allow: %s", pn_error());
+		if (err)
+			return fail(t, err, "--allow %s: %s", o->devices[i], pn_error());
+		for (unsigned int j = 0; j < i; j++) {
+			if (strcmp(t->ports[j].pci.address, port->pci.address) == 0)
+				return usage_error(
+					t, "--allow: %s is given twice", port->pci.address);
+		}
+		port->peer = pairing_peer(i, t->port_count);
+	}
+	return 0;
+}
+
+static bool backend_exists(const char *name)
+{
+	struct pn_backend_info info;
+
+	if (strcmp(name, "auto") == 0)
+		return true;
+	for (unsigned int i = 0; pn_backend_get(i, &info) == 0; i++) {
+		if (strcmp(info.name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static int create_domain(struct testpmd *t)
+{
+	const struct options *o = &t->options;
+	struct pn_domain_opts opts = {.backend = o->backend, .node = o->node};
+	bool known = !o->backend || backend_exists(o->backend);
+	int err = pn_domain_create(&t->domain, &opts);
+
+	if (!err)
+		return 0;
+	t->domain = NULL;
+	if (!known)
+		return usage_error(t, "--dma: %s", pn_error());
+	return fail(t, err, "%s%s: %s", o->backend ? "--dma " : "DMA", o->backend ? o->backend : "",
+		pn_error());
+}
+
+/* Data room of the buffers: a power of two, as receive units want it, that holds a whole frame. */
+static uint16_t data_room(const struct options *o)
+{
+	uint32_t room = PN_BUF_DATA_ROOM;
+
+	while (room < o->mtu + FRAME_OVERHEAD && room < 32768)
+		room *= 2;
+	return (uint16_t)room;
+}
+
+static struct pn_pool_opts pool_opts(const struct testpmd *t)
+{
+	const struct options *o = &t->options;
+	struct pn_pool_opts opts = {.count = o->pool, .data_room = data_room(o)};
+
+	/* Full rings, a burst on its way and one held back per port, and some for a cache. */
+	if (!opts.count)
+		opts.count = t->port_count * (uint32_t)(o->rxd + o->txd + 2 * o->burst) + 512;
+	return opts;
+}
+
+/* Generous, as the drivers' descriptors differ: the heap hands out what is really needed. */
+static uint64_t ring_bytes(const struct testpmd *t)
+{
+	const struct options *o = &t->options;
+	const uint64_t descriptor = 32, extra = 2 * PN_PAGE_4K;
+
+	return t->port_count * ((uint64_t)(o->rxd + o->txd) * descriptor + extra);
+}
+
+static uint64_t memory_needed(const struct testpmd *t)
+{
+	struct pn_pool_opts pool = pool_opts(t);
+
+	return ring_bytes(t) + pn_pool_bytes(&pool) + PN_PAGE_4K;
+}
+
+static int create_region(struct testpmd *t)
+{
+	const struct options *o = &t->options;
+	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+	struct pn_region_info info;
+	int err;
+
+	opts.page_size = o->page_size;
+	opts.hugetlbfs_path = o->hugetlbfs;
+	opts.numa_node = t->ports[0].pci.numa_node;
+	opts.name = "testpmd";
+	if (o->hugetlbfs)
+		opts.backing = PN_BACKING_HUGETLBFS;
+	else if (!o->page_size && o->mem % PN_PAGE_2M)
+		/* Hugepages would round it up, and exactly this was asked for. */
+		opts.page_size = PN_PAGE_4K;
+	/* A fallback is in the region's note, which is printed: not in the log as well. */
+	if (!o->verbose)
+		log_to_stderr(PN_LOG_ERROR);
+	err = pn_region_create(&t->region, o->mem ? o->mem : memory_needed(t), &opts);
+	set_log_level(t);
+	if (err) {
+		t->region = NULL;
+		return fail(t, err, "memory: %s", pn_error());
+	}
+	pn_region_info(t->region, &info);
+	if (o->mem && info.size != o->mem)
+		return usage_error(t,
+			"--mem must be a multiple of the page size, which is %" PRIu64
+			" bytes here",
+			info.page_size);
+	return 0;
+}
+
+static int create_memory(struct testpmd *t)
+{
+	struct pn_region_info info;
+	int err = create_region(t);
+
+	if (err)
+		return err;
+	pn_region_info(t->region, &info);
+	t->iova = PN_IOVA_ANY;
+	err = pn_domain_map(t->domain, t->region, 0, info.size, PN_PROT_RW, &t->iova);
+	if (err)
+		return fail(t, err, "mapping %" PRIu64 " bytes: %s", info.size, pn_error());
+	t->mapped = true;
+	err = pn_heap_create(&t->heap, t->region, t->iova);
+	if (err) {
+		t->heap = NULL;
+		return fail(t, err, "memory: %s", pn_error());
+	}
+	return 0;
+}
+
+/* Which port it was, and why; the address only if the reason does not tell it. */
+static int fail_port(struct testpmd *t, unsigned int i, int err)
+{
+	const char *address = t->ports[i].pci.address;
+
+	if (strstr(pn_error(), address))
+		return fail(t, err, "port %u: %s", i, pn_error());
+	return fail(t, err, "port %u (%s): %s", i, address, pn_error());
+}
+
+static int open_ports(struct testpmd *t)
+{
+	struct pn_port_opts opts = {.domain = t->domain, .heap = t->heap};
+
+	for (unsigned int i = 0; i < t->port_count; i++) {
+		struct port *port = &t->ports[i];
+		int err = pn_port_open(&port->port, port->pci.address, &opts);
+
+		if (err) {
+			port->port = NULL;
+			return fail_port(t, i, err);
+		}
+		pn_port_info(port->port, &port->info);
+		report_port(t, i);
+	}
+	return 0;
+}
+
+static int create_pool(struct testpmd *t)
+{
+	struct pn_pool_opts opts = pool_opts(t);
+	int err = pn_pool_create(&t->pool, t->heap, &opts);
+
+	if (!err)
+		return 0;
+	t->pool = NULL;
+	return fail(t, err, "%s%s", pn_error(),
+		err == -ENOMEM && t->options.mem ? " (--mem), or the pool smaller (--pool)" : "");
+}
+
+static int configure_port(struct testpmd *t, unsigned int i)
+{
+	const struct options *o = &t->options;
+	struct pn_port_conf conf = {.rxd = o->rxd, .txd = o->txd, .rx_pool = t->pool};
+	struct pn_port *port = t->ports[i].port;
+	int err;
+
+	if (o->mtu) {
+		err = pn_port_set_mtu(port, o->mtu);
+		if (err == -EINVAL)
+			return usage_error(t, "--mtu %u: port %u: %s", o->mtu, i, pn_error());
+		if (err)
+			return fail_port(t, i, err);
+	}
+	err = pn_port_configure(port, &conf);
+	if (err == -EINVAL)
+		return usage_error(t, "port %u: %s", i, pn_error());
+	if (err)
+		return fail_port(t, i, err);
+	err = pn_port_set_promiscuous(port, o->promiscuous);
+	if (!err && o->mode->wire)
+		err = pn_port_set_all_multicast(port, true);
+	return err ? fail_port(t, i, err) : 0;
+}
+
+static int start_ports(struct testpmd *t)
+{
+	for (unsigned int i = 0; i < t->port_count; i++) {
+		int err = configure_port(t, i);
+
+		if (err)
+			return err;
+		err = pn_port_start(t->ports[i].port);
+		if (err)
+			return fail_port(t, i, err);
+		t->ports[i].started = true;
+		pn_port_info(t->ports[i].port, &t->ports[i].info);
+	}
+	return 0;
+}
+
+static unsigned int links_up(struct testpmd *t)
+{
+	unsigned int up = 0;
+
+	for (unsigned int i = 0; i < t->port_count; i++) {
+		struct port *port = &t->ports[i];
+
+		if (pn_port_link(port->port, &port->link))
+			port->link = (struct pn_port_link){0};
+		up += port->link.up;
+	}
+	return up;
+}
+
+static void wait_for_links(struct testpmd *t)
+{
+	for (unsigned int ms = 0; ms < LINK_WAIT_MS; ms += LINK_STEP_MS) {
+		if (links_up(t) == t->port_count || stop_signal)
+			return;
+		clock_sleep_ms(LINK_STEP_MS);
+	}
+}
+
+int setup(struct testpmd *t)
+{
+	int err;
+
+	err = find_devices(t);
+	if (err)
+		return err;
+	report_title(t);
+	err = create_domain(t);
+	if (err)
+		return err;
+	report_domain(t);
+	err = create_memory(t);
+	if (err)
+		return err;
+	report_memory(t);
+	err = open_ports(t);
+	if (err)
+		return err;
+	err = create_pool(t);
+	if (err)
+		return err;
+	report_pool(t);
+	report_limits(t);
+	err = start_ports(t);
+	if (err)
+		return err;
+	wait_for_links(t);
+	report_links(t);
+	err = stats_prepare(t);
+	if (err)
+		return err;
+	return forward_prepare(t);
+}
+
+/* Nothing here may stop the rest from being given back: what fails is said, and the rest goes on.
+ */
+static void check(struct testpmd *t, int err, const char *what)
+{
+	if (err)
+		fail(t, err, "%s: %s", what, pn_error());
+}
+
+void teardown(struct testpmd *t)
+{
+	struct pn_region_info info;
+
+	forward_release(t);
+	stats_free(t);
+	for (unsigned int i = t->port_count; i-- > 0;) {
+		if (t->ports[i].started)
+			check(t, pn_port_stop(t->ports[i].port), "stopping a port");
+		pn_port_close(t->ports[i].port);
+	}
+	if (t->pool)
+		check(t, pn_pool_destroy(t->pool), "releasing the pool");
+	if (t->heap)
+		check(t, pn_heap_destroy(t->heap), "releasing the heap");
+	if (t->mapped) {
+		pn_region_info(t->region, &info);
+		check(t, pn_domain_unmap(t->domain, t->iova, info.size), "unmapping the memory");
+	}
+	if (t->region)
+		check(t, pn_region_destroy(t->region), "releasing the memory");
+	if (t->domain)
+		check(t, pn_domain_destroy(t->domain), "releasing the domain");
+	pn_pins_report_free(t->pins);
+	free(t->ports);
+}
