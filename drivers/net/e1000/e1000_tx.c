@@ -185,8 +185,11 @@ static __attribute__((noinline)) bool send_special(struct e1000_txq *q, struct p
 	uint32_t len = buf->nb_segs == 1 ? buf->data_len : buf->pkt_len;
 	uint32_t padding = len < E1000_FRAME_MIN ? E1000_FRAME_MIN - len : 0;
 
-	if (last && buf->nb_segs > q->free)
-		return false;
+	if (last && buf->nb_segs > q->free) {
+		clean(q);
+		if (buf->nb_segs > q->free)
+			return false;
+	}
 	if (!last || !pad(last, padding)) {
 		e1000_count(&q->errors, 1);
 		pn_buf_free(buf);
