@@ -92,6 +92,17 @@ static void take_limits(struct pn_domain *domain, struct pn_backend_limits *limi
 	limits->ranges = NULL;
 }
 
+static bool is_attached(const struct pn_domain *domain, const char *address)
+{
+	const struct attached *device;
+
+	for (device = domain->devices; device; device = device->next) {
+		if (!strcmp(device->address, address))
+			return true;
+	}
+	return false;
+}
+
 static int attach_locked(
 	struct pn_domain *domain, const struct pn_dma_device *device, int *device_fd)
 {
@@ -101,6 +112,9 @@ static int attach_locked(
 
 	if (domain->damaged)
 		return pn_fail(EIO, "this domain is damaged by a failed roll-back: destroy it");
+	/* VFIO would hand out a second fd, and its user would reset the device under the first. */
+	if (is_attached(domain, device->address))
+		return pn_fail(EBUSY, "device %s is open in this domain already", device->address);
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return pn_fail(ENOMEM, "no memory for a device");

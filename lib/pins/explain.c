@@ -109,8 +109,8 @@ int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const c
 	return pn_fail(ENOMEM,
 		"%s: RLIMIT_MEMLOCK is too low: %" PRIu64 " pages (%" PRIu64
 		" bytes) would be charged to %s (%s), which holds %" PRIu64
-		" pages already (%s); the limit is %" PRIu64 " pages (%" PRIu64 " bytes), %" PRIu64
-		" pages too few; %s",
+		" pages already (%s); the limit is %" PRIu64 " pages (%" PRIu64
+		" bytes), short by %" PRIu64 "; %s",
 		what, pages, pages << 12, name, scope(rule->limited), figure.pages,
 		pn_observer_name(figure.observer), allowed, (uint64_t)limit.rlim_cur,
 		need - allowed, how);

@@ -100,10 +100,13 @@ struct pn_pins_process {
 	uint64_t limit_hard;
 	bool limit_known;
 	uint64_t predicted[PN_COUNTER_MAX]; /**< what its mappings must have added, in pages */
-	/** What was in the counter before its first domain was made, in pages; for USER_LOCKED
-	 * unknown (0). */
+	/** What was in the counter before its first domain was made, in pages; UINT64_MAX: not
+	 * known, as always for USER_LOCKED. */
 	uint64_t before[PN_COUNTER_MAX];
 	struct pn_figure observed[PN_COUNTER_MAX];
+	/** What the ledgers of all living processes of this user add up to in USER_LOCKED, in
+	 * pages. */
+	uint64_t user_predicted;
 	size_t domain_count;
 	struct pn_pins_domain *domains;
 };
@@ -120,8 +123,9 @@ struct pn_pins_report {
 struct pn_pins_query {
 	pid_t pid;             /**< one process, or 0 for all */
 	const char *directory; /**< one ledger directory, or NULL for all the usual ones */
-	bool measure_user;     /**< measure user->locked_vm of the caller's own uid (forks; about 20
-				  system calls) */
+	bool prune; /**< remove the ledgers of processes that are gone, after reporting them */
+	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; about 20
+			      system calls) */
 };
 
 /**

@@ -22,6 +22,7 @@ struct gather {
 	struct pn_pins_report *report;
 	const struct pn_pins_query *query;
 	uint64_t *start_times; /* beside report->processes */
+	bool prunable;         /* the last ledger that was read is of a process that is gone */
 };
 
 static int PN_PRINTF(2, 3) note(struct pn_pins_report *report, const char *fmt, ...)
@@ -126,20 +127,32 @@ static int take(struct gather *gather, struct ledger_content *content)
 	return 0;
 }
 
+/* Gone for certain: no such pid, or the pid is another process's by now. */
+static bool is_gone(pid_t pid, uint64_t start_time)
+{
+	uint64_t now;
+	int ret = pn_proc_start_time(pid, &now);
+
+	return ret ? ret == -ESRCH : now != start_time;
+}
+
 static int read_one(struct gather *gather, int fd, const char *name)
 {
 	struct ledger_content content;
 	char why[128];
 	int ret;
 
+	gather->prunable = false;
 	ret = pn_ledger_read(fd, &content, why, sizeof(why));
 	if (ret == -ENOMEM)
 		return ret;
 	if (ret)
 		return note(gather->report, "%s is left out: %s", name, why);
 	ret = 0;
-	if (!gather->query->pid || gather->query->pid == content.pid)
+	if (!gather->query->pid || gather->query->pid == content.pid) {
+		gather->prunable = is_gone(content.pid, content.start_time);
 		ret = take(gather, &content);
+	}
 	free(content.domain.pins);
 	return ret;
 }
@@ -175,6 +188,10 @@ static int read_dir(void *arg, const char *dir)
 			continue;
 		}
 		ret = read_one(gather, fd, path);
+		if (!ret && gather->prunable && gather->query->prune &&
+			unlinkat(dirfd(handle), entry->d_name, 0))
+			ret = note(
+				gather->report, "%s cannot be removed: %s", path, strerror(errno));
 		close(fd);
 	}
 	closedir(handle);
@@ -221,6 +238,7 @@ static void observe_users(struct gather *gather)
 {
 	struct pn_pins_report *report = gather->report;
 	struct pn_figure measured = {0, PN_OBSERVER_NONE}, *figure;
+	uint64_t sum;
 	size_t i, k;
 
 	if (gather->query->measure_user) {
@@ -230,18 +248,17 @@ static void observe_users(struct gather *gather)
 			measured.observer = PN_OBSERVER_METER;
 	}
 	for (i = 0; i < report->process_count; i++) {
-		figure = &report->processes[i].observed[PN_COUNTER_USER_LOCKED];
-		if (measured.observer != PN_OBSERVER_NONE && report->processes[i].uid == getuid()) {
-			*figure = measured;
-			continue;
-		}
-		figure->observer = PN_OBSERVER_MODEL;
-		for (k = 0; k < report->process_count; k++) {
+		for (k = 0, sum = 0; k < report->process_count; k++) {
 			if (report->processes[k].uid == report->processes[i].uid &&
 				report->processes[k].alive)
-				figure->pages +=
-					report->processes[k].predicted[PN_COUNTER_USER_LOCKED];
+				sum += report->processes[k].predicted[PN_COUNTER_USER_LOCKED];
 		}
+		report->processes[i].user_predicted = sum;
+		figure = &report->processes[i].observed[PN_COUNTER_USER_LOCKED];
+		if (measured.observer != PN_OBSERVER_NONE && report->processes[i].uid == getuid())
+			*figure = measured;
+		else
+			*figure = (struct pn_figure){sum, PN_OBSERVER_MODEL};
 	}
 }
 

@@ -48,7 +48,7 @@ def test_usage():
 def test_unknown_device():
     refused(["-a", "0000:00:1e.7"], 1, "0000:00:1e.7", "pinion devices")
     refused(["-a", "dead:beef"], 1, "dead:beef")
-    refused(["-a", "banana"], 1, "banana")
+    refused(["-a", "banana"], 2, "banana", "vendor:device")
 
 
 def test_other_driver():

@@ -47,13 +47,14 @@ def test_iperf(cards, peers, backend):
                                   stderr=subprocess.STDOUT, text=True)
         try:
             server.stdout.readline(), server.stdout.readline()  # it listens
-            text = must(*pair.on(0, "iperf3", "-c", pair.addresses[1], "-n", "16M", "-J"), timeout=90)
+            text = must(*pair.on(0, "iperf3", "-c", pair.addresses[1], "-n", "64M", "-J"), timeout=90)
             server.communicate(timeout=30)
         finally:
             server.kill()
         document = json.loads(text)
         received = document["end"]["sum_received"]
-        check(received["bytes"] >= 15 * MIB, f"iperf3 received {received['bytes']} bytes")
+        # iperf3 does not count what is still in the receiver's socket when the sender is done.
+        check(received["bytes"] >= 58 * MIB, f"iperf3 received {received['bytes']} bytes")
         print(f"# {backend}: iperf3 {received['bits_per_second'] / 1e6:.0f} Mbit/s through {cards}")
 
 
@@ -82,8 +83,7 @@ def test_report(cards, backend):
     """The report, from another process while it runs, against what the kernel shows."""
     with wire(cards, backend) as program:
         document = json.loads(must(*as_user([PINION, "pins", "--json", "--measure-user"])))
-        check(len(document["processes"]) == 1, f"one process holds pins: {document}")
-        process = document["processes"][0]
+        process, = [entry for entry in document["processes"] if entry["alive"]]
         locked, pinned = status(process["pid"])
         domain, = process["domains"]
         counters = process["counters"]

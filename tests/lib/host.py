@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The part of the suite that runs on the host: builds, checks of the tree, unit tests, a short run of the fuzzers."""
+
+import json
+import os
+import shutil
+import subprocess
+
+from runner import TREE
+
+# Compilers and sanitizers: name -> (environment, meson options, unit tests run under it).
+BUILDS = {
+    "gcc": ({"CC": "gcc"}, [], True),
+    "clang": ({"CC": "clang"}, [], False),
+    "release": ({"CC": "gcc"}, ["--buildtype=release"], False),
+    "asan-ubsan": ({"CC": "gcc"}, ["-Db_sanitize=address,undefined", "-Db_lundef=false"], True),
+    "tsan": ({"CC": "gcc"}, ["-Db_sanitize=thread", "-Db_lundef=false"], "threads"),
+}
+SANITIZERS = {
+    "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1:allocator_may_return_null=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "halt_on_error=1",
+}
+FUZZERS = ["ledger"]
+
+
+def folder(name):
+    return os.path.join(TREE, "build-test", name)
+
+
+def build(runner, name):
+    env, options, _ = BUILDS[name]
+    path = folder(name)
+    if not os.path.exists(os.path.join(path, "build.ninja")):
+        shutil.rmtree(path, ignore_errors=True)
+        setup = ["meson", "setup", path, "-Dwerror=true", "-Dapps=enabled", "-Dtests=enabled", *options]
+        if not runner.check(f"meson setup ({name})", setup, env=env):
+            return False
+    return runner.check(f"build with {name}, warnings are errors", ["ninja", "-C", path], timeout=1200)
+
+
+def unit_tests(runner, name, suite):
+    path = folder(name)
+    tests = json.loads(subprocess.run(["meson", "introspect", "--tests", path], stdout=subprocess.PIPE,
+                                      check=True).stdout)
+    for test in sorted(tests, key=lambda entry: entry["name"]):
+        suites = [entry.split(":")[-1] for entry in test["suite"]]
+        if suite is not True and suite not in suites:
+            continue
+        runner.tap(f"{test['name']} ({name})", test["cmd"], env={**test["env"], **SANITIZERS}, timeout=600)
+
+
+def fuzzers(runner, options):
+    seconds = 300 if options.long else 10
+    for name in FUZZERS:
+        source = os.path.join(TREE, "tests/fuzz", f"{name}_fuzz.c")
+        if not os.path.exists(source):
+            continue
+        runner.check(f"fuzz {name} for {seconds} s", [os.path.join(TREE, "tests/fuzz/run"), name, str(seconds)],
+                     timeout=seconds + 300)
+
+
+def run(runner, options):
+    runner.heading("the tree")
+    runner.tap("tree", ["/usr/bin/python3", "tests/tree/check.py"])
+    runner.tap("vm harness", ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/vm/test_harness.py"])
+    runner.heading("builds and unit tests")
+    for name, (_, _, suite) in BUILDS.items():
+        if build(runner, name) and suite:
+            unit_tests(runner, name, suite)
+    runner.heading("what gets installed")
+    runner.tap("install", ["/usr/bin/python3", "tests/tree/install.py", folder("gcc")])
+    runner.heading("fuzzers")
+    fuzzers(runner, options)
+
+
+def guest_build(runner):
+    """The build that the VM suites use; None if there is none."""
+    if os.path.exists(os.path.join(folder("gcc"), "libpinion.so")) or build(runner, "gcc"):
+        return folder("gcc")
+    return None
