@@ -6,6 +6,9 @@ import os
 from runner import TREE
 
 KERNELS = ["stock-6.12", "stock-6.1", "6.12", "6.12-iommufd-container", "6.12-debug"]
+# The backends that each must offer.
+BACKENDS = {"stock-6.12": "type1", "stock-6.1": "type1", "6.12": "type1,iommufd-compat",
+            "6.12-iommufd-container": "iommufd-compat", "6.12-debug": "type1,iommufd-compat"}
 RUN = os.path.join(TREE, "tests/vm/run")
 
 # Two wires with a 82574L and a card of the kernel's each, two more with a 82540EM, and a bridge with two cards that
@@ -41,7 +44,6 @@ def wanted(kernel, suite, options):
 
 
 def run_kernel(runner, kernel, options, build):
-    env = {"PINION_BUILD": build, "PINION_ONLY": options.only}
     groups = {}
     for suite in SUITES:
         if suite != "harness" and wanted(kernel, suite, options):
@@ -51,8 +53,9 @@ def run_kernel(runner, kernel, options, build):
         runner.tap(f"{kernel}: {', '.join(suites)}",
                    [RUN, "--kernel", kernel, "--timeout", "1500", *machine, "--",
                     "env", f"PINION_BUILD={build}", f"PINION_ONLY={options.only}",
+                    f"PINION_BACKENDS={BACKENDS[kernel]}",
                     "/usr/bin/python3", "tests/vm/suites/all.py", *suites],
-                   timeout=1700, env=env)
+                   timeout=1700)
     if wanted(kernel, "harness", options) and kernel in SUITES["harness"][1]:
         runner.tap(f"{kernel}: the machine itself",
                    ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/vm/test_machine.py"],

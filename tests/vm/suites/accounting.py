@@ -3,7 +3,8 @@
 
 import os
 
-from guest import BUILD, NICS, PAGE, Suite, as_user, backends, bind, check, equal, must, run, testpmd_json, unbind, MIB
+from guest import BUILD, NICS, PAGE, Suite, as_user, backends, bind, check, equal, run, test_backends_expected,
+                   testpmd_json, unbind, MIB
 
 LIMITS = os.path.join(BUILD, "tests/vm/programs/limits")
 CARD = NICS[0]
@@ -64,7 +65,7 @@ def test_class(backend):
 def main():
     suite = Suite()
     bind(CARD)
-    must("sh", "-c", "echo 1 > /proc/sys/vm/drop_caches")
+    suite.run("the kernel offers the backends it should", test_backends_expected)
     for backend, reason in backends().items():
         if reason:
             continue

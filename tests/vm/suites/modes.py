@@ -139,8 +139,8 @@ def test_pages(card, backend, size, backing):
 
 def main():
     suite = Suite()
-    available = [name for name, reason in backends().items() if not reason]
     bind(*CARDS, *LEGACY)
+    available = [name for name, reason in backends().items() if not reason]
     for backend in available:
         for model, card, peers in (("82574L", CARDS[0], PEERS), ("82540EM", LEGACY[0], LEGACY_PEERS)):
             tag = f"{backend}, {model}"

@@ -142,9 +142,9 @@ def test_killed(cards, backend):
 
 def main():
     suite = Suite()
-    available = [name for name, reason in backends().items() if not reason]
     for model, (cards, peers) in PAIRS.items():
         bind(*cards)
+        available = [name for name, reason in backends().items() if not reason]
         for backend in available:
             tag = f"{backend}, {model}"
             suite.run(f"{tag}: 200 pings pass the wire", test_ping, cards, peers, backend)
