@@ -74,7 +74,7 @@ int pins_run(const struct command *command, int argc, char **argv)
 		else if (parse_pid(command, optarg, &query.pid))
 			return EXIT_USAGE;
 	}
-	if (pn_pins_report(&report, &query)) {
+	if (pn_pins_report_create(&report, &query)) {
 		complain("%s: %s", command->name, pn_error());
 		return EXIT_FAILURE;
 	}

@@ -66,7 +66,7 @@ static json_t *make_domain(struct testpmd *t)
 {
 	struct pn_domain_info info;
 
-	pn_domain_info(t->domain, &info);
+	pn_domain_get_info(t->domain, &info);
 	return json_pack("{s:s, s:s, s:o, s:s, s:s, s:b, s:I, s:o, s:o, s:o, s:I, s:I}", "backend",
 		info.backend, "node", info.node, "chosen", json_text(info.chosen), "accounting",
 		info.charge.accounting, "limited_counter", pn_counter_name(info.charge.limited),
@@ -80,7 +80,7 @@ static json_t *make_memory(struct testpmd *t)
 {
 	struct pn_region_info info;
 
-	pn_region_info(t->region, &info);
+	pn_region_get_info(t->region, &info);
 	return json_pack("{s:I, s:I, s:s, s:o, s:o, s:o, s:o, s:s, s:I, s:I, s:I}", "bytes",
 		(json_int_t)info.size, "page_size", (json_int_t)info.page_size, "backing",
 		pn_backing_name(info.backing), "numa_node", json_number(info.numa_node), "note",

@@ -131,13 +131,12 @@ static void run_bridge(struct stream *stream)
 }
 
 static const struct forward_mode modes[] = {
-	{"io", "pass on as received", run_io, .receives = true, .sends = true},
-	{"macswap", "swap source and destination MAC", run_macswap, .receives = true,
-		.sends = true},
-	{"rxonly", "receive and drop", run_rxonly, .receives = true},
+	{"io", "pass on as received", run_io, .sends = true},
+	{"macswap", "swap source and destination MAC", run_macswap, .sends = true},
+	{"rxonly", "receive and drop", run_rxonly},
 	{"txonly", "send generated UDP frames", run_txonly, .sends = true, .generates = true},
 	{"bridge", "a wire between each two links: as received, and no loss", run_bridge,
-		.receives = true, .sends = true, .wire = true},
+		.sends = true, .wire = true},
 };
 
 #define MODE_COUNT (sizeof(modes) / sizeof(modes[0]))

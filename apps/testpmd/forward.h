@@ -44,7 +44,6 @@ struct forward_mode {
 	const char *name;
 	const char *summary;
 	void (*run)(struct stream *stream); /* once around */
-	bool receives;
 	bool sends;
 	bool generates; /* makes its own packets: sends from each port to the wire */
 	bool wire;      /* two ports are the two ends: passes on everything, loses nothing */

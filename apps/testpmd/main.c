@@ -91,7 +91,7 @@ static void take_pins(struct testpmd *t)
 	bool user;
 	int err;
 
-	pn_domain_info(t->domain, &info);
+	pn_domain_get_info(t->domain, &info);
 	/* The counter that no file shows is worth measuring only where the pins are added to it. */
 	user = (info.exempt ? info.charge.exempt_counters : info.charge.counters) &
 	       PN_COUNTER_BIT(PN_COUNTER_USER_LOCKED);
@@ -117,6 +117,20 @@ static json_t *run(struct testpmd *t)
 	return t->options.json ? document_make(t) : NULL;
 }
 
+/*
+ * With --json, stdout is the document's, which has all that people are told: stderr is left to
+ * complaints, unless more is wanted.
+ */
+static FILE *open_report(const struct options *o)
+{
+	FILE *nowhere;
+
+	if (!o->json)
+		return stdout;
+	nowhere = o->verbose ? NULL : fopen("/dev/null", "we");
+	return nowhere ? nowhere : stderr;
+}
+
 int main(int argc, char **argv)
 {
 	struct testpmd t = {0};
@@ -131,11 +145,13 @@ int main(int argc, char **argv)
 	if (parsed == PARSE_DONE)
 		goto out;
 	t.options.json = t.options.json || wants_json(argc, argv);
-	t.out = t.options.json ? stderr : stdout;
+	t.out = open_report(&t.options);
 	set_log_level(&t);
 	if (parsed == PARSE_RUN && !setup(&t))
 		document = run(&t);
 	teardown(&t);
+	if (t.out != stdout && t.out != stderr)
+		fclose(t.out);
 	if (t.options.json && print_json(document_finish(&t, document)) && !t.status)
 		t.status = EXIT_FAILURE;
 out:

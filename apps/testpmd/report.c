@@ -50,7 +50,7 @@ void report_domain(struct testpmd *t)
 {
 	struct pn_domain_info info;
 
-	pn_domain_info(t->domain, &info);
+	pn_domain_get_info(t->domain, &info);
 	fprintf(t->out, "\nDMA\n");
 	fprintf(t->out, LABEL "%s on %s\n", "backend", info.backend, info.node);
 	if (info.chosen && *info.chosen)
@@ -70,7 +70,7 @@ void report_memory(struct testpmd *t)
 	char size[FORMAT_MAX], page[FORMAT_MAX];
 	struct pn_region_info info;
 
-	pn_region_info(t->region, &info);
+	pn_region_get_info(t->region, &info);
 	fprintf(t->out, "\nMemory\n");
 	fprintf(t->out, LABEL "%s (%" PRIu64 " bytes), %" PRIu64 " page%s of %s, %s", "region",
 		format_size(size, info.size), info.size, info.size / info.page_size,
@@ -131,7 +131,7 @@ void report_limits(struct testpmd *t)
 {
 	struct pn_domain_info info;
 
-	pn_domain_info(t->domain, &info);
+	pn_domain_get_info(t->domain, &info);
 	fprintf(t->out, "\nLimits\n");
 	if (info.entries_left == UINT64_MAX)
 		fprintf(t->out, LABEL "as many as memory allows\n", "mappings");
@@ -143,6 +143,12 @@ void report_limits(struct testpmd *t)
 			info.ranges[i].first, info.ranges[i].last);
 	if (info.page_sizes)
 		report_page_sizes(t, info.page_sizes);
+}
+
+void report_link_wait(struct testpmd *t, unsigned int up, unsigned int seconds)
+{
+	fprintf(t->out, "\nLinks: %u of %u up, waiting up to %u s\n", up, t->port_count, seconds);
+	fflush(t->out);
 }
 
 void report_links(struct testpmd *t)

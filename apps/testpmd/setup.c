@@ -137,7 +137,7 @@ static int create_region(struct testpmd *t)
 		t->region = NULL;
 		return fail(t, err, "memory: %s", pn_error());
 	}
-	pn_region_info(t->region, &info);
+	pn_region_get_info(t->region, &info);
 	if (o->mem && info.size != o->mem)
 		return usage_error(t,
 			"--mem must be a multiple of the page size, which is %" PRIu64
@@ -153,7 +153,7 @@ static int create_memory(struct testpmd *t)
 
 	if (err)
 		return err;
-	pn_region_info(t->region, &info);
+	pn_region_get_info(t->region, &info);
 	t->iova = PN_IOVA_ANY;
 	err = pn_domain_map(t->domain, t->region, 0, info.size, PN_PROT_RW, &t->iova);
 	if (err)
@@ -189,7 +189,7 @@ static int open_ports(struct testpmd *t)
 			port->port = NULL;
 			return fail_port(t, i, err);
 		}
-		pn_port_info(port->port, &port->info);
+		pn_port_get_info(port->port, &port->info);
 		report_port(t, i);
 	}
 	return 0;
@@ -243,7 +243,7 @@ static int start_ports(struct testpmd *t)
 		if (err)
 			return fail_port(t, i, err);
 		t->ports[i].started = true;
-		pn_port_info(t->ports[i].port, &t->ports[i].info);
+		pn_port_get_info(t->ports[i].port, &t->ports[i].info);
 	}
 	return 0;
 }
@@ -255,7 +255,7 @@ static unsigned int links_up(struct testpmd *t)
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		struct port *port = &t->ports[i];
 
-		if (pn_port_link(port->port, &port->link))
+		if (pn_port_get_link(port->port, &port->link))
 			port->link = (struct pn_port_link){0};
 		up += port->link.up;
 	}
@@ -264,10 +264,15 @@ static unsigned int links_up(struct testpmd *t)
 
 static void wait_for_links(struct testpmd *t)
 {
-	for (unsigned int ms = 0; ms < LINK_WAIT_MS; ms += LINK_STEP_MS) {
-		if (links_up(t) == t->port_count || stop_signal)
-			return;
+	unsigned int up = links_up(t);
+
+	if (up == t->port_count)
+		return;
+	report_link_wait(t, up, LINK_WAIT_MS / 1000);
+	for (unsigned int ms = 0; ms < LINK_WAIT_MS && !stop_signal; ms += LINK_STEP_MS) {
 		clock_sleep_ms(LINK_STEP_MS);
+		if (links_up(t) == t->port_count)
+			return;
 	}
 }
 
@@ -330,7 +335,7 @@ void teardown(struct testpmd *t)
 	if (t->heap)
 		check(t, pn_heap_destroy(t->heap), "releasing the heap");
 	if (t->mapped) {
-		pn_region_info(t->region, &info);
+		pn_region_get_info(t->region, &info);
 		check(t, pn_domain_unmap(t->domain, t->iova, info.size), "unmapping the memory");
 	}
 	if (t->region)

@@ -52,7 +52,7 @@ void stats_free(struct testpmd *t)
 static void take(struct testpmd *t, struct snapshot *snapshot)
 {
 	for (unsigned int i = 0; i < t->port_count; i++) {
-		int err = pn_port_stats(t->ports[i].port, &snapshot->ports[i]);
+		int err = pn_port_get_stats(t->ports[i].port, &snapshot->ports[i]);
 
 		if (err) {
 			fail(t, err, "port %u: reading its counters: %s", i, pn_error());
@@ -206,7 +206,7 @@ static uint64_t in_flight(struct testpmd *t)
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		struct pn_port_stats *stats = &t->ports[i].stats;
 
-		if (pn_port_stats(t->ports[i].port, stats))
+		if (pn_port_get_stats(t->ports[i].port, stats))
 			continue;
 		given += stats->tx_packets;
 		sent += stats->hw_tx_packets;

@@ -40,7 +40,7 @@ enum stop_reason {
 
 struct testpmd {
 	struct options options;
-	FILE *out; /* for people: stdout, or stderr when stdout carries the JSON document */
+	FILE *out; /* for people: stdout, unless that carries the JSON document */
 
 	struct pn_domain *domain;
 	struct pn_region *region;
@@ -86,6 +86,7 @@ void report_memory(struct testpmd *t);
 void report_pool(struct testpmd *t);
 void report_port(struct testpmd *t, unsigned int index);
 void report_limits(struct testpmd *t);
+void report_link_wait(struct testpmd *t, unsigned int up, unsigned int seconds);
 void report_links(struct testpmd *t);
 void report_forwarding(struct testpmd *t);
 void report_sample(struct testpmd *t, const struct sample *sample);

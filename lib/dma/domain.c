@@ -133,7 +133,7 @@ void domain_pin(const struct mapping *mapping, struct pn_pin *pin)
 {
 	struct pn_region_info info;
 
-	pn_region_info(mapping->region, &info);
+	pn_region_get_info(mapping->region, &info);
 	memset(pin, 0, sizeof(*pin));
 	pin->vaddr = mapping->vaddr;
 	pin->iova = mapping->iova;
@@ -316,7 +316,7 @@ static int map_locked(struct pn_domain *domain, struct pn_region *region, uint64
 	struct pn_pin pin;
 	int ret;
 
-	pn_region_info(region, &info);
+	pn_region_get_info(region, &info);
 	ret = check_map(domain, &info, offset, len, prot);
 	if (ret)
 		return ret;
@@ -517,7 +517,7 @@ out:
 		   : 0;
 }
 
-void pn_domain_info(struct pn_domain *domain, struct pn_domain_info *info)
+void pn_domain_get_info(struct pn_domain *domain, struct pn_domain_info *info)
 {
 	pthread_mutex_lock(&domain->lock);
 	memset(info, 0, sizeof(*info));

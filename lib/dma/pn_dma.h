@@ -144,10 +144,11 @@ struct pn_domain_info {
  * Fill in what a domain is.
  * The ranges stay valid until the next attach. Thread-safety: any thread.
  */
-PN_API void pn_domain_info(struct pn_domain *domain, struct pn_domain_info *info);
+PN_API void pn_domain_get_info(struct pn_domain *domain, struct pn_domain_info *info);
 
 /**
- * Report this domain's own process; works without a ledger directory as well. See pn_pins_report().
+ * Report this domain's own process; works without a ledger directory as well. See
+ * pn_pins_report_create().
  * @param measure_user also measure user->locked_vm
  */
 PN_API int pn_domain_pins(struct pn_domain *domain, bool measure_user, struct pn_pins_report **out);

@@ -91,7 +91,7 @@ PN_API int pn_region_create(
 PN_API int pn_region_destroy(struct pn_region *region);
 
 /** Fill in what a region is. Thread-safety: any thread. */
-PN_API void pn_region_info(const struct pn_region *region, struct pn_region_info *info);
+PN_API void pn_region_get_info(const struct pn_region *region, struct pn_region_info *info);
 
 /** A short name of a backing: "hugetlb-memfd", "hugetlbfs", "memfd", "auto". */
 PN_API const char *pn_backing_name(enum pn_backing backing);

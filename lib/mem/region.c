@@ -455,7 +455,7 @@ int pn_region_destroy(struct pn_region *region)
 	return 0;
 }
 
-void pn_region_info(const struct pn_region *region, struct pn_region_info *info)
+void pn_region_get_info(const struct pn_region *region, struct pn_region_info *info)
 {
 	info->vaddr = region->vaddr;
 	info->size = region->size;

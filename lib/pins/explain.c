@@ -20,7 +20,7 @@ static uint64_t user_sum(uid_t uid)
 	uint64_t sum = 0;
 	size_t i;
 
-	if (pn_pins_report(&report, NULL))
+	if (pn_pins_report_create(&report, NULL))
 		return 0;
 	for (i = 0; i < report->process_count; i++) {
 		if (report->processes[i].uid == uid && report->processes[i].alive)

@@ -137,7 +137,7 @@ struct pn_pins_query {
  * has no ledger. A ledger that is truncated, corrupt or not readable becomes a note, not a failure.
  * Thread-safety: any thread.
  */
-PN_API int pn_pins_report(struct pn_pins_report **out, const struct pn_pins_query *query);
+PN_API int pn_pins_report_create(struct pn_pins_report **out, const struct pn_pins_query *query);
 PN_API void pn_pins_report_free(struct pn_pins_report *report);
 
 /**

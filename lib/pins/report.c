@@ -280,7 +280,7 @@ static int finish(struct gather *gather, int ret, struct pn_pins_report **out)
 	return 0;
 }
 
-int pn_pins_report(struct pn_pins_report **out, const struct pn_pins_query *query)
+int pn_pins_report_create(struct pn_pins_report **out, const struct pn_pins_query *query)
 {
 	static const struct pn_pins_query everything;
 	struct gather gather = {

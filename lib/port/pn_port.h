@@ -63,7 +63,7 @@ struct pn_port_info {
 	bool started;
 };
 
-PN_API void pn_port_info(const struct pn_port *port, struct pn_port_info *info);
+PN_API void pn_port_get_info(const struct pn_port *port, struct pn_port_info *info);
 
 /** Queues of a port. */
 struct pn_port_conf {
@@ -138,7 +138,7 @@ struct pn_port_stats {
 
 /** Read the counters. Not from another thread than the one that receives, unless a small lag is
  * harmless. */
-PN_API int pn_port_stats(struct pn_port *port, struct pn_port_stats *stats);
+PN_API int pn_port_get_stats(struct pn_port *port, struct pn_port_stats *stats);
 PN_API int pn_port_stats_reset(struct pn_port *port);
 
 /** State of the link. */
@@ -148,7 +148,7 @@ struct pn_port_link {
 	uint32_t speed_mbps; /**< 0 while down */
 };
 
-PN_API int pn_port_link(struct pn_port *port, struct pn_port_link *link);
+PN_API int pn_port_get_link(struct pn_port *port, struct pn_port_link *link);
 
 /** Receive every unicast packet, or only those for this port. @return 0 or a negative errno. */
 PN_API int pn_port_set_promiscuous(struct pn_port *port, bool on);

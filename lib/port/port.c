@@ -94,7 +94,7 @@ void pn_port_close(struct pn_port *port)
 	dev->ops->close(dev);
 }
 
-void pn_port_info(const struct pn_port *port, struct pn_port_info *info)
+void pn_port_get_info(const struct pn_port *port, struct pn_port_info *info)
 {
 	const struct pn_port_dev *dev = port_dev_const(port);
 
@@ -119,7 +119,7 @@ int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf)
 	struct pn_port_info info;
 	int ret;
 
-	pn_port_info(port, &info);
+	pn_port_get_info(port, &info);
 	if (dev->started)
 		return pn_fail(
 			EBUSY, "port %s is started: stop it before configuring it", info.name);
@@ -148,7 +148,7 @@ int pn_port_start(struct pn_port *port)
 	struct pn_port_info info;
 	int ret;
 
-	pn_port_info(port, &info);
+	pn_port_get_info(port, &info);
 	if (dev->started)
 		return pn_fail(EALREADY, "port %s is started already", info.name);
 	if (!dev->configured)
@@ -175,7 +175,7 @@ int pn_port_stop(struct pn_port *port)
 	return 0;
 }
 
-int pn_port_stats(struct pn_port *port, struct pn_port_stats *stats)
+int pn_port_get_stats(struct pn_port *port, struct pn_port_stats *stats)
 {
 	struct pn_port_dev *dev = port_dev(port);
 
@@ -191,7 +191,7 @@ int pn_port_stats_reset(struct pn_port *port)
 	return 0;
 }
 
-int pn_port_link(struct pn_port *port, struct pn_port_link *link)
+int pn_port_get_link(struct pn_port *port, struct pn_port_link *link)
 {
 	struct pn_port_dev *dev = port_dev(port);
 
@@ -246,7 +246,7 @@ int pn_port_set_mtu(struct pn_port *port, uint16_t mtu)
 	struct pn_port_dev *dev = port_dev(port);
 	struct pn_port_info info;
 
-	pn_port_info(port, &info);
+	pn_port_get_info(port, &info);
 	if (dev->started)
 		return pn_fail(
 			EBUSY, "port %s is started: stop it before setting its MTU", info.name);

@@ -18,7 +18,7 @@ int main(void)
 	opts.page_size = PN_PAGE_4K;
 	if (pn_region_create(&region, 10000, &opts))
 		return 1;
-	pn_region_info(region, &info);
+	pn_region_get_info(region, &info);
 	printf("%s %lu\n", pn_version(), (unsigned long)info.size);
 	return pn_region_destroy(region) ? 1 : 0;
 }

@@ -28,7 +28,7 @@ void fake_memory_init(struct fake_memory *memory, uint64_t size)
 	opts.backing = PN_BACKING_MEMFD;
 	assert_int_equal(pn_region_create(&memory->region, size, &opts), 0);
 	assert_int_equal(pn_heap_create(&memory->heap, memory->region, FAKE_IOVA), 0);
-	pn_region_info(memory->region, &info);
+	pn_region_get_info(memory->region, &info);
 	memory->vaddr = info.vaddr;
 	memory->size = info.size;
 }

@@ -36,7 +36,7 @@ static int setup(void **state)
 	opts.backing = PN_BACKING_MEMFD;
 	assert_int_equal(pn_region_create(&fixture->region, 8 << 20, &opts), 0);
 	assert_int_equal(pn_heap_create(&fixture->heap, fixture->region, IOVA_BASE), 0);
-	pn_region_info(fixture->region, &info);
+	pn_region_get_info(fixture->region, &info);
 	fixture->vaddr = info.vaddr;
 	*state = fixture;
 	return 0;

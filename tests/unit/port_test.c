@@ -138,7 +138,7 @@ static void test_info(void **state)
 	struct pn_port_link link;
 
 	open_port(f);
-	pn_port_info(f->port, &info);
+	pn_port_get_info(f->port, &info);
 	assert_string_equal(info.name, "0000:00:05.0");
 	assert_string_equal(info.driver, "e1000");
 	assert_string_equal(info.device, "Test Connection");
@@ -146,7 +146,7 @@ static void test_info(void **state)
 	assert_int_equal(info.mtu, 1500);
 	assert_int_equal(info.mtu_max, 9000);
 	assert_false(info.started);
-	assert_int_equal(pn_port_link(f->port, &link), 0);
+	assert_int_equal(pn_port_get_link(f->port, &link), 0);
 	assert_true(link.up && link.full_duplex);
 	assert_int_equal(link.speed_mbps, 1000);
 	assert_int_equal(f->device.resets, 1);
@@ -284,7 +284,7 @@ static void test_programs_82540(void **state)
 	struct pn_port_info info;
 
 	start_port(f);
-	pn_port_info(f->port, &info);
+	pn_port_get_info(f->port, &info);
 	assert_int_equal(info.mtu_max, 16110);
 	assert_int_equal(fake_reg(d, E1000_RFCTL), 0);
 	assert_int_equal(fake_reg(d, E1000_RXDCTL), 0);
@@ -386,17 +386,17 @@ static void test_stats(void **state)
 	fake_set_reg(d, E1000_MPC, 7);
 	fake_set_reg(d, E1000_CRCERRS, 1);
 	fake_set_reg(d, E1000_ROC, 2);
-	assert_int_equal(pn_port_stats(f->port, &stats), 0);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
 	assert_int_equal(stats.hw_rx_packets, 5);
 	assert_int_equal(stats.hw_rx_bytes, UINT64_C(0x2fffffff0));
 	assert_int_equal(stats.rx_missed, 7);
 	assert_int_equal(stats.rx_errors, 3);
 	/* The fake does not clear what is read: every read counts again. */
-	assert_int_equal(pn_port_stats(f->port, &stats), 0);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
 	assert_int_equal(stats.hw_rx_packets, 10);
 	assert_int_equal(pn_port_stats_reset(f->port), 0);
 	fake_set_reg(d, E1000_GPRC, 1);
-	assert_int_equal(pn_port_stats(f->port, &stats), 0);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
 	assert_int_equal(stats.hw_rx_packets, 1);
 }
 
@@ -413,15 +413,15 @@ static void test_gone(void **state)
 	pn_buf_append(bufs[0], 60);
 	assert_int_equal(pn_port_tx_burst(f->port, 0, bufs, 1), 1);
 	fake_set_reg(&f->device, E1000_GPRC, 3);
-	assert_int_equal(pn_port_stats(f->port, &stats), 0);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
 	fake_device_halt(&f->device);
 	memset(f->device.regs, 0xff, E1000_BAR_SIZE);
 	begin = seconds();
 	assert_int_equal(pn_port_rx_burst(f->port, 0, bufs, 4), 0);
-	assert_int_equal(pn_port_link(f->port, &link), -EIO);
+	assert_int_equal(pn_port_get_link(f->port, &link), -EIO);
 	assert_false(link.up);
 	assert_non_null(strstr(pn_error(), "0xffffffff"));
-	assert_int_equal(pn_port_stats(f->port, &stats), -EIO);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), -EIO);
 	assert_int_equal(stats.hw_rx_packets, 3);
 	assert_int_equal(stats.tx_packets, 1);
 	assert_int_equal(pn_port_set_promiscuous(f->port, true), -EIO);

@@ -73,7 +73,7 @@ int main(int argc, char **argv)
 	CHECK(pn_pci_open(&device, argv[2], domain) == -ENOMEM);
 	CHECK(strstr(pn_error(), "17 pages") && strstr(pn_error(), "16 pages"));
 	CHECK(charged() == 0);
-	pn_domain_info(domain, &info);
+	pn_domain_get_info(domain, &info);
 	CHECK(info.devices == 0 && info.mappings == 1 && !info.damaged);
 	CHECK(pn_region_destroy(region) == -EBUSY);
 	CHECK(!pn_domain_unmap(domain, whole, 17 * PAGE));

@@ -138,15 +138,17 @@ class Tree:
 
 @contextlib.contextmanager
 def _object_tree(name, base, version):
-    """The kernel's own object directory, begun as a copy of its base's."""
+    """The kernel's own object directory, begun as a copy of its base's, and how
+    many steps of an earlier build of this kernel it holds."""
     objects = cache.root() / "objects" / f"{name}-{version}"
     with cache.lock(f"objects-{objects.name}"):
         seed = objects.with_name(f"{base}-{version}")
+        done = sum(1 for _ in objects.rglob("*.o"))
         if not objects.exists() and seed.exists() and seed != objects:
             with cache.lock(f"objects-{seed.name}"), cache.new_directory(objects) as work:
                 subprocess.run(["cp", "-a", "--reflink=auto", f"{seed}/.", str(work)], check=True)
         objects.mkdir(parents=True, exist_ok=True)
-        yield objects
+        yield objects, done
 
 
 def _steps_known(configs, name):
@@ -165,11 +167,11 @@ def build(name, fragments, configs, package, version, final):
     source = _source(package, version)
     counted = cache.root() / "steps" / f"{name}.json"
     total = cache.read_json(counted).get("steps") or _steps_known(configs, name)
-    with _object_tree(name, fragments[0], version) as objects, cache.new_directory(final) as work:
+    with _object_tree(name, fragments[0], version) as (objects, done), cache.new_directory(final) as work:
         tree = Tree(name, source, objects)
         tree.log.unlink(missing_ok=True)
         tree.configure(merged(configs, fragments))
-        with Progress(f"building the kernel {name} ({version})", total) as progress:
+        with Progress(f"building the kernel {name} ({version})", max(total - done, 0)) as progress:
             tree.make("vmlinux", "modules", progress=progress)
         tree.make(f"INSTALL_MOD_PATH={work}", "modules_install")
         release = (objects / "include/config/kernel.release").read_text(encoding="ascii").strip()
@@ -183,5 +185,5 @@ def build(name, fragments, configs, package, version, final):
         cache.write_json(work / "kernel.json", {
             "name": name, "release": release, "version": version, "package": package,
             "early": [], "kerneldir": "build"})
-        if progress.count >= 0.9 * total:      # not an interrupted build taken up again
+        if not done:
             cache.write_json(counted, {"steps": progress.count})

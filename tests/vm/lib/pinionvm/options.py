@@ -140,6 +140,9 @@ def _check(options):
         if not os.path.isdir(path):
             raise UsageError(f"--writable {path}: no such directory")
         options.writable[index] = os.path.realpath(path)
+    if options.log and (os.path.isdir(options.log) or
+                        not os.access(os.path.dirname(os.path.abspath(options.log)), os.W_OK)):
+        raise UsageError(f"--log {options.log}: cannot write there")
     iommu_args(options.iommu)
     huge = 2 * options.hugepages + 1024 * options.hugepages_1g
     if options.memory is None:

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a domain makes of the kernel's answers: good ones (entry budget, ranges, which node is
+ * whose) and bad ones (capability chains with cycles, cut short, pointing outside, lying). A bad
+ * answer fails the attach or is passed over; it never hangs, reads outside or leaves anything
+ * behind.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base_priv.h"
+#include "dma_priv.h"
+#include "vfio_model.h"
+
+#define PAGE UINT64_C(4096)
+#define BASE UINT64_C(0x100000000)
+#define HEAD ((uint32_t)sizeof(struct vfio_iommu_type1_info))
+
+static const struct pn_dma_device nic = {"0000:00:02.0", 5};
+static const char *ledgers;
+static struct pn_domain *domain;
+static struct pn_region *region;
+
+static int create(const char *backend, const char *node)
+{
+	struct pn_domain_opts opts = {backend, node, ledgers};
+
+	domain = NULL;
+	return pn_domain_create(&domain, &opts);
+}
+
+static struct pn_domain_info info(void)
+{
+	struct pn_domain_info result;
+
+	pn_domain_get_info(domain, &result);
+	return result;
+}
+
+static int map(uint64_t page, uint64_t iova)
+{
+	return pn_domain_map(domain, region, page * PAGE, PAGE, PN_PROT_RW, &iova);
+}
+
+/* Attach with this chain of capabilities; what came of it. Everything is let go of again. */
+static int attach_with(const void *caps, size_t size, uint32_t offset, unsigned int *range_count)
+{
+	struct model_state before, after;
+	int fd, result;
+
+	assert_int_equal(create("type1", NULL), 0);
+	before = model_state();
+	model.caps = caps;
+	model.caps_size = size;
+	model.cap_offset = offset;
+	pn_fail(EPROTO, "stale");
+	result = pn_domain_attach(domain, &nic, &fd);
+	if (result) {
+		assert_string_not_equal(pn_error(), "stale");
+		after = model_state();
+		assert_true(model_state_equal(&before, &after));
+	} else {
+		*range_count = info().range_count;
+		for (unsigned int i = 0; i < *range_count; i++) {
+			const struct pn_iova_range *range = &info().ranges[i];
+
+			assert_true(range->first <= range->last);
+			assert_true(!i || range[-1].last < range->first);
+		}
+		pn_domain_detach(domain, fd);
+	}
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	model.caps = NULL;
+	return result;
+}
+
+struct cap_ranges {
+	struct vfio_info_cap_header header;
+	uint32_t nr_iovas, reserved;
+	struct vfio_iova_range ranges[4];
+};
+
+static void the_truth_is_taken(void **state)
+{
+	struct cap_ranges caps = {
+		{1, 1, 0}, 2, 0, {{0x1000, 0xffff}, {0x20000, UINT64_MAX}, {0, 0}, {0, 0}}};
+	unsigned int count = 0;
+
+	(void)state;
+	assert_int_equal(attach_with(&caps, sizeof(caps), 0, &count), 0);
+	assert_int_equal(count, 2);
+}
+
+static void chains_that_never_end(void **state)
+{
+	struct vfio_info_cap_header loop[2] = {{77, 1, HEAD}, {78, 1, 0}};
+	unsigned int count;
+
+	(void)state;
+	attach_with(loop, sizeof(loop), 0, &count);
+	loop[0].next = HEAD + 8;
+	loop[1].next = HEAD;
+	attach_with(loop, sizeof(loop), 0, &count);
+	/* Backwards, into the fixed part. */
+	loop[0].next = 8;
+	attach_with(loop, sizeof(loop), 0, &count);
+	loop[0].next = 1;
+	attach_with(loop, sizeof(loop), 0, &count);
+}
+
+static void chains_that_point_outside(void **state)
+{
+	struct cap_ranges caps = {{1, 1, 0}, 1, 0, {{0, UINT32_MAX}, {0, 0}, {0, 0}, {0, 0}}};
+	static const uint32_t offsets[] = {1, 4, 8, HEAD - 1, HEAD + 1, HEAD + 3,
+		HEAD + sizeof(struct cap_ranges) - 8, HEAD + sizeof(struct cap_ranges) - 4,
+		HEAD + sizeof(struct cap_ranges), HEAD + 4096, UINT32_MAX - 3, UINT32_MAX};
+	unsigned int count;
+
+	(void)state;
+	for (size_t i = 0; i < PN_ARRAY_SIZE(offsets); i++) {
+		caps.header.next = 0;
+		attach_with(&caps, sizeof(caps), offsets[i], &count);
+		caps.header.next = offsets[i];
+		attach_with(&caps, sizeof(caps), 0, &count);
+	}
+}
+
+static void chains_cut_short_at_every_byte(void **state)
+{
+	unsigned char *bytes;
+	struct cap_ranges caps = {{1, 1, HEAD + sizeof(struct cap_ranges)}, 4, 0,
+		{{0, 0xfff}, {0x2000, 0x2fff}, {0x4000, 0x4fff}, {0x6000, 0x6fff}}};
+	unsigned int count;
+
+	(void)state;
+	for (size_t size = 0; size <= sizeof(caps); size++) {
+		bytes = malloc(size + 1);
+		assert_non_null(bytes);
+		memcpy(bytes, &caps, size);
+		attach_with(bytes, size, 0, &count);
+		free(bytes);
+	}
+}
+
+static void lying_range_capabilities(void **state)
+{
+	static const uint32_t counts[] = {
+		0, 5, 255, 0x0fffffff, 0x10000000, 0x10000001, 0x7fffffff, 0x80000000, UINT32_MAX};
+	struct cap_ranges caps = {{1, 1, 0}, 0, 0, {{0, 0xfff}, {0, 0}, {0, 0}, {0, 0}}};
+	unsigned int count = 0;
+
+	(void)state;
+	for (size_t i = 0; i < PN_ARRAY_SIZE(counts); i++) {
+		caps.nr_iovas = counts[i];
+		/* With no valid IOVA at all nothing can be mapped: either way, no crash. */
+		attach_with(&caps, sizeof(caps), 0, &count);
+	}
+	caps.nr_iovas = 3;
+	caps.ranges[0] = (struct vfio_iova_range){0x4000, 0x8fff};
+	caps.ranges[1] = (struct vfio_iova_range){0x1000, 0x5fff};
+	caps.ranges[2] = (struct vfio_iova_range){0x3000, 0x3fff};
+	attach_with(&caps, sizeof(caps), 0, &count);
+	caps.ranges[0] = (struct vfio_iova_range){0x4000, 0x3fff};
+	attach_with(&caps, sizeof(caps), 0, &count);
+	caps.ranges[0] = (struct vfio_iova_range){UINT64_MAX, 0};
+	attach_with(&caps, sizeof(caps), 0, &count);
+	caps.ranges[0] = (struct vfio_iova_range){0, UINT64_MAX};
+	caps.ranges[1] = caps.ranges[2] = caps.ranges[0];
+	attach_with(&caps, sizeof(caps), 0, &count);
+}
+
+static void random_capabilities(void **state)
+{
+	uint64_t seed = 0x9e3779b97f4a7c15;
+	unsigned int count;
+
+	(void)state;
+	for (unsigned int round = 0; round < 2000; round++) {
+		struct cap_ranges caps = {
+			{1, 1, 0}, 2, 0, {{0, 0xfff}, {0x2000, 0x2fff}, {0, 0}, {0, 0}}};
+		unsigned char *bytes = (unsigned char *)&caps;
+
+		for (unsigned int i = 0; i < 1 + round % 4; i++) {
+			seed ^= seed << 13;
+			seed ^= seed >> 7;
+			seed ^= seed << 17;
+			bytes[seed % 32] = (unsigned char)(seed >> 32);
+		}
+		attach_with(&caps, sizeof(caps), 0, &count);
+	}
+}
+
+static void the_entry_budget_is_known_before_it_runs_out(void **state)
+{
+	int fd;
+
+	(void)state;
+	model.entries = 3;
+	assert_int_equal(create("type1", NULL), 0);
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+	for (uint64_t i = 0; i < 3; i++) {
+		assert_int_equal(info().entries_left, 3 - i);
+		assert_int_equal(map(i, BASE + i * PAGE), 0);
+	}
+	assert_int_equal(info().entries_left, 0);
+	pn_fail(EPROTO, "stale");
+	assert_int_equal(map(5, BASE + 5 * PAGE), -ENOSPC);
+	assert_string_not_equal(pn_error(), "stale");
+	assert_int_equal(pn_domain_unmap(domain, BASE, PAGE), 0);
+	assert_int_equal(info().entries_left, 1);
+	assert_int_equal(map(5, BASE + 5 * PAGE), 0);
+	pn_domain_detach(domain, fd);
+	/* A queue that is longer than the budget: told at attach at the latest. */
+	if (!map(6, BASE + 6 * PAGE)) {
+		assert_int_equal(pn_domain_attach(domain, &nic, &fd), -ENOSPC);
+		assert_int_equal(model_maps(), 0);
+	}
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	assert_int_equal(create("iommufd-compat", NULL), 0);
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+	assert_true(info().entries_left == UINT64_MAX);
+	pn_domain_detach(domain, fd);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+}
+
+static void attach_fails_and_so_does_its_roll_back(void **state)
+{
+	static const char *const backends[] = {"type1", "iommufd-compat"};
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(create(backends[i], NULL), 0);
+		for (uint64_t page = 0; page < 4; page++)
+			assert_int_equal(map(page, BASE + page * PAGE), 0);
+		model.rules[0] = (struct model_rule){VFIO_IOMMU_MAP_DMA, 3, 1, ENOMEM, 0};
+		model.rules[1] = (struct model_rule){VFIO_IOMMU_UNMAP_DMA, 1, 100, EIO, 0};
+		assert_int_equal(pn_domain_attach(domain, &nic, &fd), -ENOMEM);
+		model_calm();
+		assert_int_equal(info().devices, 0);
+		assert_int_equal(info().mappings, 4);
+		assert_int_equal(model_open_devices(), 0);
+		if (model_maps())
+			assert_true(info().damaged);
+		assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+		assert_int_equal(model_maps(), 4);
+		pn_domain_detach(domain, fd);
+		assert_int_equal(pn_domain_destroy(domain), 0);
+	}
+}
+
+static void the_charge_rule_follows_who_answers(void **state)
+{
+	int fd;
+
+	(void)state;
+	assert_int_equal(create("type1", NULL), 0);
+	assert_int_equal(info().charge.counters, PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED));
+	assert_int_equal(info().charge.exempt_counters, PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED));
+	assert_int_equal(info().charge.limited, PN_COUNTER_MM_LOCKED);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+
+	assert_int_equal(create("iommufd-compat", NULL), 0);
+	assert_int_equal(info().charge.counters,
+		PN_COUNTER_BIT(PN_COUNTER_USER_LOCKED) | PN_COUNTER_BIT(PN_COUNTER_MM_PINNED));
+	assert_int_equal(info().charge.exempt_counters, PN_COUNTER_BIT(PN_COUNTER_MM_PINNED));
+	assert_int_equal(info().charge.limited, PN_COUNTER_USER_LOCKED);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+
+	/* /dev/vfio/vfio is iommufd's: by process. */
+	model.iommufd_vfio = true;
+	assert_int_equal(create("iommufd-compat", "/dev/vfio/vfio"), 0);
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+	assert_int_equal(info().charge.counters,
+		PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED) | PN_COUNTER_BIT(PN_COUNTER_MM_PINNED));
+	assert_int_equal(info().charge.limited, PN_COUNTER_MM_LOCKED);
+	pn_domain_detach(domain, fd);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	assert_true(create("type1", NULL) < 0);
+	assert_string_not_equal(pn_error(), "");
+}
+
+static void backends_are_chosen_with_reasons(void **state)
+{
+	struct pn_backend_info backend;
+	unsigned int count = 0;
+
+	(void)state;
+	while (!pn_backend_get(count, &backend)) {
+		assert_true(backend.available);
+		assert_string_equal(backend.reason, "");
+		count++;
+	}
+	assert_int_equal(pn_backend_get(count, &backend), -ENOENT);
+	assert_int_equal(count, 2);
+	assert_int_equal(create(NULL, NULL), 0);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	model.iommufd = false;
+	assert_int_equal(create("auto", NULL), 0);
+	assert_string_equal(info().backend, "type1");
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	assert_int_equal(create("iommufd-compat", NULL), -ENOENT);
+	assert_non_null(strstr(pn_error(), "/dev/iommu"));
+	model.iommufd = true;
+	model.type1 = false;
+	assert_int_equal(create("auto", NULL), 0);
+	assert_string_equal(info().backend, "iommufd-compat");
+	assert_string_equal(info().node, "/dev/iommu");
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	model.iommufd = false;
+	assert_int_equal(create("auto", NULL), -ENODEV);
+	assert_non_null(strstr(pn_error(), "type1"));
+	assert_non_null(strstr(pn_error(), "iommufd-compat"));
+	assert_int_equal(create("typeone", NULL), -EINVAL);
+	assert_non_null(strstr(pn_error(), "type1"));
+	assert_non_null(strstr(pn_error(), "iommufd-compat"));
+	model.type1 = model.no_v2 = true;
+	assert_true(create("type1", NULL) < 0);
+	assert_int_equal(model_open_fds(), 0);
+}
+
+static void bad_groups_are_explained(void **state)
+{
+	struct pn_dma_device lost = {"0000:00:09.0", 5}, nowhere = {"0000:00:04.0", 99};
+	int fd;
+
+	(void)state;
+	assert_int_equal(create("type1", NULL), 0);
+	model_group_viable(5, false);
+	assert_true(pn_domain_attach(domain, &nic, &fd) < 0);
+	assert_non_null(strstr(pn_error(), "5"));
+	model_group_viable(5, true);
+	model_group_open_error(5, EACCES);
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EACCES);
+	assert_non_null(strstr(pn_error(), "/dev/vfio/5"));
+	model_group_open_error(5, EBUSY);
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EBUSY);
+	model_group_open_error(5, 0);
+	assert_int_equal(pn_domain_attach(domain, &lost, &fd), -ENODEV);
+	assert_non_null(strstr(pn_error(), lost.address));
+	assert_true(pn_domain_attach(domain, &nowhere, &fd) < 0);
+	assert_int_equal(model_open_fds(), 1);
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+	pn_domain_detach(domain, fd);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+}
+
+static int setup(void **state)
+{
+	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+
+	(void)state;
+	model_setup(NULL);
+	model_device(nic.address, nic.group);
+	model.ranges[1].start = BASE;
+	model.ranges[0].end = BASE - 1;
+	opts.page_size = PN_PAGE_4K;
+	return pn_region_create(&region, 16 * PAGE, &opts);
+}
+
+static int teardown(void **state)
+{
+	int left = model_teardown(NULL);
+
+	(void)state;
+	return pn_region_destroy(region) || left ? -1 : 0;
+}
+
+#define TEST(test)                                 \
+	{                                          \
+#test, test, setup, teardown, NULL \
+	}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(the_truth_is_taken),
+		TEST(chains_that_never_end),
+		TEST(chains_that_point_outside),
+		TEST(chains_cut_short_at_every_byte),
+		TEST(lying_range_capabilities),
+		TEST(random_capabilities),
+		TEST(the_entry_budget_is_known_before_it_runs_out),
+		TEST(attach_fails_and_so_does_its_roll_back),
+		TEST(the_charge_rule_follows_who_answers),
+		TEST(backends_are_chosen_with_reasons),
+		TEST(bad_groups_are_explained),
+	};
+	int failed;
+
+	ledgers = model_directory();
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	return failed + model_directory_end();
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Ledgers of other processes: many mappings, a reader while the writer changes them, a writer that
+ * is killed in the middle of a change. A reader never sees half a mapping.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base_priv.h"
+#include "ledger_format.h"
+#include "ledger_read.h"
+#include "pins_priv.h"
+
+static const struct pn_charge_rule rule = {"type1", "process (mm)",
+	PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED) | PN_COUNTER_BIT(PN_COUNTER_MM_PINNED), 0,
+	PN_COUNTER_MM_LOCKED};
+static const struct pn_ledger_owner owner = {"type1", "/dev/vfio/vfio", &rule, false};
+static char dir[] = "/tmp/pn-ledger-XXXXXX";
+
+/* Every field of a mapping follows from one number, so that half of one and half of another shows.
+ */
+static struct pn_pin pin_of(uint32_t number)
+{
+	struct pn_pin pin = {.vaddr = (uint64_t)number << 24,
+		.iova = ((uint64_t)number << 24) ^ (UINT64_C(0x5a5a5) << 12),
+		.len = ((uint64_t)(number & 0xff) + 1) << 12,
+		.page_size = 4096,
+		.pages = (number & 0xff) + 1,
+		.counters = rule.counters,
+		.prot = (uint8_t)(1 + number % 3)};
+
+	snprintf(pin.name, sizeof(pin.name), "%08x%08x", number, ~number);
+	return pin;
+}
+
+static void check_pin(const struct pn_pin *pin)
+{
+	struct pn_pin want = pin_of((uint32_t)(pin->vaddr >> 24));
+
+	assert_true(pin->vaddr == want.vaddr);
+	assert_true(pin->iova == want.iova);
+	assert_true(pin->len == want.len);
+	assert_true(pin->pages == want.pages);
+	assert_int_equal(pin->counters, want.counters);
+	assert_int_equal(pin->prot, want.prot);
+	assert_false(pin->queued);
+	assert_string_equal(pin->name, want.name);
+}
+
+static struct pn_pins_report *report_now(void)
+{
+	struct pn_pins_query query = {0, dir, false};
+	struct pn_pins_report *report = NULL;
+
+	assert_int_equal(pn_pins_report_create(&report, &query), 0);
+	return report;
+}
+
+static void many_mappings_come_back(void **state)
+{
+	enum { COUNT = 10000 };
+	static uint32_t slots[COUNT];
+	static bool seen[COUNT];
+	const struct pn_pins_domain *domain;
+	struct pn_pins_report *report;
+	struct pn_ledger *ledger;
+	uint64_t pages = 0;
+
+	(void)state;
+	assert_int_equal(pn_ledger_open(&ledger, dir, &owner), 0);
+	for (uint32_t i = 0; i < COUNT; i++) {
+		struct pn_pin pin = pin_of(i);
+
+		pn_ledger_add(ledger, &pin, &slots[i]);
+		assert_true(slots[i] != PN_LEDGER_NO_SLOT);
+		pages += pin.pages;
+	}
+	report = report_now();
+	assert_int_equal(report->process_count, 1);
+	domain = &report->processes[0].domains[0];
+	assert_int_equal(domain->pin_count, COUNT);
+	assert_int_equal(report->processes[0].predicted[PN_COUNTER_MM_LOCKED], pages);
+	assert_int_equal(report->processes[0].predicted[PN_COUNTER_MM_PINNED], pages);
+	for (size_t i = 0; i < COUNT; i++) {
+		check_pin(&domain->pins[i]);
+		assert_false(seen[domain->pins[i].vaddr >> 24]);
+		seen[domain->pins[i].vaddr >> 24] = true;
+	}
+	pn_pins_report_free(report);
+	/* Every second one goes; their slots are used again. */
+	for (uint32_t i = 0; i < COUNT; i += 2) {
+		struct pn_pin pin = pin_of(i);
+
+		pn_ledger_remove(ledger, slots[i], &pin);
+	}
+	for (uint32_t i = 0; i < COUNT; i += 2) {
+		struct pn_pin pin = pin_of(i + COUNT);
+
+		pn_ledger_add(ledger, &pin, &slots[i]);
+		assert_true(slots[i] < COUNT + LEDGER_SEGMENT);
+	}
+	report = report_now();
+	domain = &report->processes[0].domains[0];
+	assert_int_equal(domain->pin_count, COUNT);
+	for (size_t i = 0; i < COUNT; i++)
+		check_pin(&domain->pins[i]);
+	pn_pins_report_free(report);
+	for (uint32_t i = 0; i < COUNT; i++) {
+		struct pn_pin pin = pin_of(i % 2 ? i : i + COUNT);
+
+		pn_ledger_remove(ledger, slots[i], &pin);
+	}
+	report = report_now();
+	assert_int_equal(report->processes[0].domains[0].pin_count, 0);
+	assert_int_equal(report->processes[0].predicted[PN_COUNTER_MM_LOCKED], 0);
+	pn_pins_report_free(report);
+	pn_ledger_close(ledger);
+	report = report_now();
+	assert_int_equal(report->process_count, 0);
+	pn_pins_report_free(report);
+}
+
+/* Change mappings until killed. A byte through the pipe when the ledger is there. */
+static void write_for_ever(int ready)
+{
+	struct pn_ledger *ledger;
+	uint32_t slots[64], numbers[64], next = 1000;
+
+	if (pn_ledger_open(&ledger, dir, &owner))
+		_exit(1);
+	for (uint32_t i = 0; i < 64; i++) {
+		struct pn_pin pin = pin_of(i);
+
+		numbers[i] = i;
+		pn_ledger_add(ledger, &pin, &slots[i]);
+	}
+	if (write(ready, "", 1) != 1)
+		_exit(1);
+	for (;; next++) {
+		uint32_t at = next * 7 % 64;
+		struct pn_pin old = pin_of(numbers[at]), pin = pin_of(next & 0xffffff);
+
+		if (next % 3) {
+			pn_ledger_change(ledger, slots[at], &old, &pin);
+		} else {
+			pn_ledger_remove(ledger, slots[at], &old);
+			pn_ledger_add(ledger, &pin, &slots[at]);
+		}
+		numbers[at] = next & 0xffffff;
+		if (next % 5 == 0)
+			pn_ledger_devices(ledger, next % 64,
+				next % 2
+					? "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+					: "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
+	}
+}
+
+static pid_t start_writer(void)
+{
+	int ready[2];
+	char byte;
+	pid_t child;
+
+	assert_int_equal(pipe(ready), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child)
+		write_for_ever(ready[1]);
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	return child;
+}
+
+static void end_writer(pid_t child)
+{
+	kill(child, SIGKILL);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
+/* All that a reader may hold true of a report, whatever the writer does. Its pins. */
+static size_t check_report(const struct pn_pins_report *report, pid_t child)
+{
+	const struct pn_pins_process *process = report->processes;
+	const struct pn_pins_domain *domain = process->domains;
+
+	assert_int_equal(report->process_count, 1);
+	assert_int_equal(process->pid, child);
+	assert_int_equal(process->domain_count, 1);
+	assert_int_equal(
+		process->predicted[PN_COUNTER_MM_LOCKED], process->predicted[PN_COUNTER_MM_PINNED]);
+	assert_string_equal(domain->path, "type1");
+	for (size_t i = 1; domain->device_names[i]; i++)
+		assert_int_equal(domain->device_names[i], domain->device_names[0]);
+	assert_true(domain->pin_count <= 64);
+	for (size_t i = 0; i < domain->pin_count; i++)
+		check_pin(&domain->pins[i]);
+	return domain->pin_count;
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void a_reader_never_sees_half_a_mapping(void **state)
+{
+	const char *scale = getenv("PN_TEST_SCALE");
+	double end = seconds() + 3 * (scale ? atof(scale) : 1);
+	pid_t child = start_writer();
+	unsigned int reports = 0;
+	size_t pins = 0;
+
+	(void)state;
+	do {
+		struct pn_pins_report *report = report_now();
+
+		if (report->process_count) {
+			pins += check_report(report, child);
+			assert_true(report->processes[0].alive);
+			reports++;
+		}
+		pn_pins_report_free(report);
+	} while (seconds() < end || !reports);
+	end_writer(child);
+	print_message("%u reports, %zu mappings\n", reports, pins);
+	assert_true(pins / reports >= 32);
+}
+
+static void remove_ledgers(void)
+{
+	DIR *files = opendir(dir);
+	struct dirent *entry;
+
+	while (files && (entry = readdir(files)))
+		if (entry->d_name[0] != '.')
+			unlinkat(dirfd(files), entry->d_name, 0);
+	closedir(files);
+}
+
+static void a_killed_writer_leaves_its_ledger(void **state)
+{
+	(void)state;
+	remove_ledgers();
+	for (unsigned int round = 0; round < 40; round++) {
+		pid_t child = start_writer();
+		struct pn_pins_report *report;
+		size_t pins;
+
+		usleep(1000 + round * 37 % 50 * 100);
+		end_writer(child);
+		report = report_now();
+		pins = check_report(report, child);
+		/* At most the one that it was changing is missing. */
+		assert_true(pins >= 63);
+		assert_false(report->processes[0].alive);
+		pn_pins_report_free(report);
+		/* It is there still for the next one who asks. */
+		report = report_now();
+		assert_int_equal(report->process_count, 1);
+		pn_pins_report_free(report);
+		remove_ledgers();
+	}
+}
+
+static char *only_ledger(char path[300])
+{
+	DIR *files = opendir(dir);
+	struct dirent *entry;
+
+	path[0] = '\0';
+	while (files && (entry = readdir(files)))
+		if (entry->d_name[0] != '.')
+			snprintf(path, 300, "%s/%s", dir, entry->d_name);
+	closedir(files);
+	return path;
+}
+
+/* Killed within a change of the header, or of a slot: never whole again, never waited for. */
+static void a_change_that_never_ends(void **state)
+{
+	static const off_t at[] = {
+		offsetof(struct ledger_header, seq), LEDGER_HEADER_SIZE + 5 * LEDGER_SLOT_SIZE};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		pid_t child = start_writer();
+		struct pn_pins_report *report;
+		uint64_t seq = 0x1001;
+		double start;
+		char path[300];
+		int fd;
+
+		end_writer(child);
+		fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+		assert_true(fd >= 0);
+		assert_int_equal(pwrite(fd, &seq, 8, at[i]), 8);
+		close(fd);
+		start = seconds();
+		report = report_now();
+		assert_true(seconds() - start < 2);
+		assert_true(report->process_count + report->note_count > 0);
+		if (at[i] >= LEDGER_HEADER_SIZE) {
+			/* A mapping is missing: that is said. */
+			assert_int_equal(report->process_count, 1);
+			assert_true(report->processes[0].domains[0].pin_count >= 62);
+			assert_true(report->note_count > 0);
+		}
+		pn_pins_report_free(report);
+		remove_ledgers();
+	}
+}
+
+/* A pid that was given to another process since is not the owner. */
+static void a_pid_used_again_is_not_the_owner(void **state)
+{
+	pid_t child = start_writer();
+	struct pn_pins_report *report;
+	char path[300];
+	int32_t pid = getpid();
+	int fd;
+
+	(void)state;
+	end_writer(child);
+	fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+	assert_int_equal(
+		pwrite(fd, &pid, sizeof(pid), offsetof(struct ledger_header, pid)), sizeof(pid));
+	close(fd);
+	report = report_now();
+	for (size_t i = 0; i < report->process_count; i++)
+		assert_false(report->processes[i].alive);
+	pn_pins_report_free(report);
+	remove_ledgers();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(many_mappings_come_back),
+		cmocka_unit_test(a_reader_never_sees_half_a_mapping),
+		cmocka_unit_test(a_killed_writer_leaves_its_ledger),
+		cmocka_unit_test(a_change_that_never_ends),
+		cmocka_unit_test(a_pid_used_again_is_not_the_owner),
+	};
+	int failed;
+
+	if (!mkdtemp(dir))
+		return 1;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	remove_ledgers();
+	rmdir(dir);
+	return failed;
+}
