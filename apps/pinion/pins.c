@@ -12,13 +12,14 @@
 #include "pn_pins.h"
 
 const char pins_help[] =
-	"[--pid N] [--measure-user] [--json]\n\n"
+	"[--pid N] [--measure-user] [--prune] [--json]\n\n"
 	"Show the memory that Pinion's processes have pinned for devices: every mapping, which of\n"
 	"the kernel's counters it is charged to, what those counters say, and the limit.\n\n"
 	"      --pid N          only this process\n"
 	"      --measure-user   also measure what all processes of this user have locked "
 	"together,\n"
 	"                       which no file shows (forks a child, takes about a millisecond)\n"
+	"      --prune          then remove the ledgers of processes that are gone\n"
 	"      --json           print a JSON document (schema \"pinion.pins/1\")\n"
 	"  -h, --help           print this and exit\n";
 
@@ -57,6 +58,7 @@ int pins_run(const struct command *command, int argc, char **argv)
 		{"json", no_argument, NULL, 'j'},
 		{"measure-user", no_argument, NULL, 'm'},
 		{"pid", required_argument, NULL, 'p'},
+		{"prune", no_argument, NULL, 'P'},
 		{NULL, 0, NULL, 0},
 	};
 	struct pn_pins_query query = {0};
@@ -69,6 +71,8 @@ int pins_run(const struct command *command, int argc, char **argv)
 			json = true;
 		else if (code == 'm')
 			query.measure_user = true;
+		else if (code == 'P')
+			query.prune = true;
 		else if (code != 'p')
 			return status;
 		else if (parse_pid(command, optarg, &query.pid))

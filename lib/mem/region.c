@@ -393,6 +393,11 @@ static int check_opts(uint64_t bytes, const struct pn_region_opts *opts)
 	if (opts->hugetlbfs_path && opts->backing != PN_BACKING_AUTO &&
 		opts->backing != PN_BACKING_HUGETLBFS)
 		return pn_fail(EINVAL, "a hugetlbfs path goes with the backing hugetlbfs only");
+	if (opts->hugetlbfs_path && !pn_hugetlbfs_page_size(opts->hugetlbfs_path))
+		return pn_fail(EINVAL,
+			"%s is not a directory on a hugetlbfs; as root: mount -t hugetlbfs -o "
+			"pagesize=2M,uid=%u,mode=0700 none %s",
+			opts->hugetlbfs_path, getuid(), opts->hugetlbfs_path);
 	if (!bytes || bytes > (UINT64_C(1) << 47))
 		return pn_fail(
 			EINVAL, "a region of %" PRIu64 " bytes: the size must be 1 to 2^47", bytes);

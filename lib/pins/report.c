@@ -173,6 +173,8 @@ static int read_dir(void *arg, const char *dir)
 	int fd, ret = 0;
 
 	handle = opendir(dir);
+	if (!handle && (errno == ENOENT || errno == ENOTDIR))
+		return 0; /* gone, or something else of that name */
 	if (!handle)
 		return note(gather->report, "%s cannot be looked into: %s", dir, strerror(errno));
 	while (!ret && (entry = readdir(handle))) {
