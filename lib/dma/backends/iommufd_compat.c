@@ -55,8 +55,10 @@ static int compat_probe(const char *node, char *found, size_t found_size)
 	if (ret && !node) {
 		/* The other name that iommufd may have. The reason kept is that of its own node. */
 		snprintf(reason, sizeof(reason), "%s", pn_error());
-		if (try_node(VFIO_NODE, found, found_size))
+		if (try_node(VFIO_NODE, found, found_size)) {
+			snprintf(found, found_size, "%s", NODE);
 			return pn_fail(-ret, "%s", reason);
+		}
 		ret = 0;
 	}
 	if (ret)
