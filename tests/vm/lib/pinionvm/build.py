@@ -139,16 +139,28 @@ class Tree:
 @contextlib.contextmanager
 def _object_tree(name, base, version):
     """The kernel's own object directory, begun as a copy of its base's, and how
-    many steps of an earlier build of this kernel it holds."""
-    objects = cache.root() / "objects" / f"{name}-{version}"
-    with cache.lock(f"objects-{objects.name}"):
-        seed = objects.with_name(f"{base}-{version}")
-        done = sum(1 for _ in objects.rglob("*.o"))
-        if not objects.exists() and seed.exists() and seed != objects:
-            with cache.lock(f"objects-{seed.name}"), cache.new_directory(objects) as work:
+    many steps of an earlier build of this kernel it holds.
+
+    Trees take turns at one path, since the build's own tools note where they
+    were built: elsewhere they, and then everything, would be built anew.
+    """
+    objects = cache.root() / "objects"
+    turn = objects / f"turn-{version}"
+    with cache.lock(turn.name):
+        if turn.exists():           # left by a build that was killed
+            os.rename(turn, objects / (turn / "tree-of").read_text(encoding="utf-8"))
+        own, seed = objects / f"{name}-{version}", objects / f"{base}-{version}"
+        done = sum(1 for _ in own.rglob("*.o"))
+        if not own.exists() and seed.exists():
+            with cache.new_directory(own) as work:
                 subprocess.run(["cp", "-a", "--reflink=auto", f"{seed}/.", str(work)], check=True)
-        objects.mkdir(parents=True, exist_ok=True)
-        yield objects, done
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "tree-of").write_text(own.name, encoding="utf-8")
+        os.rename(own, turn)
+        try:
+            yield turn, done
+        finally:
+            os.rename(turn, own)
 
 
 def _steps_known(configs, name):
