@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The QEMU command line of a test machine.
 
-Root bus: 0x01 virtio-serial, 0x02 the root's 9p share, 0x03... writable
-shares, 0x10... network cards (see nic.py); --device goes where QEMU puts it.
+Root bus: 0x01 free (QEMU puts the AMD IOMMU there), 0x02 virtio-serial, 0x03
+the root's 9p share, 0x04... writable shares, 0x10... network cards (see
+nic.py), 0x1e the virtio IOMMU; --device goes where QEMU puts it.
 """
 
 from . import accel
@@ -13,7 +14,7 @@ PROGRAM = "qemu-system-x86_64"
 # ports in the guest, "tty" is /dev/hvc0 there, "log" is its serial console, "qmp" QEMU's own monitor.
 SERIAL_PORTS = ("control", "out", "err", "monitor")
 PORTS = SERIAL_PORTS + ("tty", "log", "qmp")
-FIRST_SHARE_SLOT = 0x03
+FIRST_SHARE_SLOT = 0x04
 MAX_SHARES = 0x10 - FIRST_SHARE_SLOT
 
 # Fewer start-up seconds without KVM, and a kernel that stops at an oops.
@@ -92,14 +93,14 @@ def command(kernel, options, nics, initrd, sockets):
             *accel.qemu_args(kernel), *_processors(options), *_memory(options),
             "-rtc", "base=utc", "-kernel", str(kernel.image), "-initrd", initrd,
             "-append", " ".join(kernel_args(options)), *iommu,
-            "-device", "virtio-serial-pci,addr=0x1,disable-legacy=on"]
+            "-device", "virtio-serial-pci,addr=0x2,disable-legacy=on"]
     for port in PORTS:
         args += ["-chardev", f"socket,id={port},fd={sockets[port]}"]
     args += ["-serial", "chardev:log", "-mon", "chardev=qmp,mode=control"]
     for port in SERIAL_PORTS:
         args += ["-device", f"virtserialport,chardev={port},name=pinion.{port}"]
     args += ["-device", "virtconsole,chardev=tty"]
-    args += _share("pinion-root", "/", 0x02, True)
+    args += _share("pinion-root", "/", 0x03, True)
     for index, path in enumerate(options.writable):
         args += _share(f"pinion-w{index}", path, FIRST_SHARE_SLOT + index, False)
     for nic in nics:
