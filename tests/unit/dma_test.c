@@ -104,12 +104,28 @@ static struct pn_domain_info info_of(struct pn_domain *domain)
 	return info;
 }
 
+/* The ledger predicts what the model has charged. (With CAP_IPC_LOCK iommufd charges only
+ * mm->pinned_vm.) */
+static void assert_charges_recorded(struct pn_domain *domain, const char *backend)
+{
+	enum pn_counter counter =
+		!strcmp(backend, "type1") ? PN_COUNTER_MM_LOCKED : PN_COUNTER_MM_PINNED;
+	struct pn_pins_report *report;
+	uint64_t predicted;
+
+	assert_int_equal(pn_domain_pins(domain, false, &report), 0);
+	predicted = report->processes[0].predicted[counter];
+	pn_pins_report_free(report);
+	assert_int_equal(predicted, counter == PN_COUNTER_MM_LOCKED ? model.locked : model.pinned);
+}
+
 static void assert_maps(struct pn_domain *domain, uint64_t mappings, uint64_t pages)
 {
 	struct pn_domain_info info = info_of(domain);
 
 	assert_int_equal(info.mappings, mappings);
 	assert_int_equal(info.bytes, pages * PAGE);
+	assert_charges_recorded(domain, info.backend);
 	if (info.devices) {
 		assert_int_equal(model_maps(), mappings);
 		assert_int_equal(model_bytes(), pages * PAGE);
@@ -161,7 +177,6 @@ static void queued_mappings_cost_nothing_and_follow_the_devices(void **state)
 		pn_domain_map(fixture->domain, fixture->region, 0, 4 * PAGE, PN_PROT_RW, &any), 0);
 	map_at(fixture, 8, 2, AT(0x100000));
 	assert_maps(fixture->domain, 2, 6);
-	assert_int_equal(model_maps(), 0);
 	assert_false(info_of(fixture->domain).limits_known);
 	for (int round = 0; round < 3; round++) {
 		assert_int_equal(pn_domain_attach(fixture->domain, &nic0, &fd), 0);
@@ -177,7 +192,6 @@ static void queued_mappings_cost_nothing_and_follow_the_devices(void **state)
 		assert_int_equal(model.last_set_iommu, VFIO_TYPE1v2_IOMMU);
 		pn_domain_detach(fixture->domain, fd);
 		assert_int_equal(model_open_devices(), 0);
-		assert_int_equal(model_maps(), 0);
 		assert_maps(fixture->domain, 2, 6);
 	}
 }
@@ -277,6 +291,9 @@ static void an_attach_whose_iommu_cannot_hold_the_queue_fails_whole(void **state
 	model_group_open_error(nic2.group, EACCES);
 	REFUSED(fixture, EACCES, pn_domain_attach(fixture->domain, &nic2, &fd));
 	model.ranges[0].end = AT(UINT32_MAX);
+	model.rules[0] = (struct model_rule){VFIO_IOMMU_MAP_DMA, 2, 1, ENOMEM, 0};
+	REFUSED(fixture, ENOMEM, pn_domain_attach(fixture->domain, &nic0, &fd));
+	assert_maps(fixture->domain, 2, 2);
 	assert_int_equal(pn_domain_attach(fixture->domain, &nic0, &fd), 0);
 	assert_maps(fixture->domain, 2, 2);
 	pn_domain_detach(fixture->domain, fd);
@@ -320,14 +337,13 @@ static void bad_arguments(struct fixture *fixture)
 	REFUSED(fixture, EEXIST, map_args(fixture, 0, 8 * PAGE, 3, AT(0x3e000)));
 	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x40000), PAGE));
 	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x41000), 3 * PAGE));
-	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x41000), PAGE));
 	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, 0, AT(0x41000)));
 	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x40001), 4 * PAGE));
 	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x40000), 4 * PAGE - 1));
 	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x40000), UINT64_MAX));
 	REFUSED(fixture, ENOENT, pn_domain_unmap(fixture->domain, AT(0x44000), PAGE));
 	REFUSED(fixture, ENOENT, pn_domain_unmap(fixture->domain, 0, AT(0x40000)));
-	assert_true(pn_domain_unmap(fixture->domain, AT(0x40000), 0) < 0);
+	REFUSED(fixture, EINVAL, pn_domain_unmap(fixture->domain, AT(0x40000), 0));
 	assert_maps(fixture->domain, 1, 4);
 }
 
@@ -440,13 +456,12 @@ static void the_limit_is_hit_exactly(void **state)
 	map_at(fixture, 0, 8, AT(0x10000));
 	map_at(fixture, 8, 1, AT(0x20000));
 	REFUSED(fixture, ENOMEM, pn_domain_attach(fixture->domain, &nic0, &fd));
+	assert_maps(fixture->domain, 2, 9);
 	assert_int_equal(pn_domain_unmap(fixture->domain, AT(0x20000), PAGE), 0);
 	assert_int_equal(pn_domain_attach(fixture->domain, &nic0, &fd), 0);
 	assert_int_equal(charged(fixture), 8);
 	REFUSED(fixture, ENOMEM,
 		pn_domain_map(fixture->domain, fixture->region, 0, PAGE, PN_PROT_RW, &iova));
-	assert_int_equal(charged(fixture), 8);
-	/* A second device charges nothing more. */
 	assert_int_equal(pn_domain_unmap(fixture->domain, AT(0x10000), 8 * PAGE), 0);
 	assert_int_equal(charged(fixture), 0);
 	pn_domain_detach(fixture->domain, fd);
@@ -471,7 +486,6 @@ static void devices_share_groups_and_the_container(void **state)
 		assert_maps(fixture->domain, 1, 4);
 		pn_domain_detach(fixture->domain, fd[i]);
 	}
-	assert_int_equal(model_maps(), 0);
 	/* The last one to stay may be of any group. */
 	assert_int_equal(pn_domain_attach(fixture->domain, &nic2, &fd[2]), 0);
 	assert_int_equal(pn_domain_attach(fixture->domain, &nic1, &fd[1]), 0);
@@ -481,6 +495,21 @@ static void devices_share_groups_and_the_container(void **state)
 	pn_domain_detach(fixture->domain, fd[1]);
 	pn_domain_detach(fixture->domain, fd[2]);
 	assert_maps(fixture->domain, 1, 4);
+}
+
+static void a_device_is_attached_once(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd, second;
+
+	assert_int_equal(pn_domain_attach(fixture->domain, &nic0, &fd), 0);
+	REFUSED(fixture, EBUSY, pn_domain_attach(fixture->domain, &nic0, &second));
+	pn_domain_detach(fixture->domain, fd);
+	/* An fd that is none of its devices' is left alone. */
+	pn_domain_detach(fixture->domain, 0);
+	assert_int_equal(info_of(fixture->domain).devices, 0);
+	assert_int_equal(pn_domain_attach(fixture->domain, &nic0, &fd), 0);
+	pn_domain_detach(fixture->domain, fd);
 }
 
 static void two_domains_do_not_mix(void **state)
@@ -499,7 +528,6 @@ static void two_domains_do_not_mix(void **state)
 	assert_true(model_has(AT(0x10000), fixture->base, PAGE, 3));
 	assert_true(model_has(AT(0x10000), fixture->base + PAGE, 2 * PAGE, 3));
 	assert_int_equal(charged(fixture), 3);
-	/* Their groups are taken by the other one. */
 	REFUSED(fixture, EBUSY, pn_domain_attach(other, &nic1, &third));
 	pn_domain_detach(fixture->domain, fd[0]);
 	assert_int_equal(charged(fixture), 2);
@@ -521,53 +549,6 @@ static void a_region_is_in_use_while_it_is_mapped(void **state)
 	fixture->domain = NULL;
 	assert_int_equal(pn_region_destroy(fixture->region), 0);
 	fixture->region = NULL;
-}
-
-static void addresses_are_translated_over_adjacent_mappings(void **state)
-{
-	struct fixture *fixture = *state;
-	struct pn_domain *domain = fixture->domain;
-	char *base = fixture->base;
-	uint64_t iova;
-	void *vaddr;
-
-	map_at(fixture, 0, 2, AT(0x10000));
-	map_at(fixture, 2, 2, AT(0x12000));
-	map_at(fixture, 4, 1, AT(0x20000));
-	map_at(fixture, 10, 1, AT(0x21000));
-	assert_int_equal(pn_domain_iova(domain, base + 5, 4 * PAGE - 5, &iova), 0);
-	assert_int_equal(iova, AT(0x10005));
-	assert_int_equal(pn_domain_iova(domain, base + 4 * PAGE - 1, 1, &iova), 0);
-	assert_int_equal(iova, AT(0x13fff));
-	/* Adjacent in memory, not in IOVAs; and the other way round. */
-	assert_int_equal(pn_domain_iova(domain, base + 3 * PAGE, 2 * PAGE, &iova), -ENOENT);
-	assert_int_equal(pn_domain_vaddr(domain, AT(0x20000), 2 * PAGE, &vaddr), -ENOENT);
-	assert_int_equal(pn_domain_vaddr(domain, AT(0x10fff), 0x3001, &vaddr), 0);
-	assert_ptr_equal(vaddr, base + 0xfff);
-	assert_int_equal(pn_domain_vaddr(domain, AT(0x10fff), 0x3002, &vaddr), -ENOENT);
-	assert_int_equal(pn_domain_vaddr(domain, AT(0xffff), 2, &vaddr), -ENOENT);
-	assert_int_equal(pn_domain_vaddr(domain, AT(0x10000), UINT64_MAX, &vaddr), -ENOENT);
-	assert_int_equal(pn_domain_iova(domain, base, UINT64_MAX, &iova), -ENOENT);
-	assert_int_equal(pn_domain_iova(domain, base + 6 * PAGE, 1, &iova), -ENOENT);
-	assert_int_equal(pn_domain_iova(domain, base - 1, 1, &iova), -ENOENT);
-}
-
-static void overlapping_memory_is_translated_by_whichever_mapping_holds_it_all(void **state)
-{
-	struct fixture *fixture = *state;
-	uint64_t iova;
-
-	map_at(fixture, 0, 16, AT(0x100000));
-	map_at(fixture, 4, 1, AT(0x10000));
-	map_at(fixture, 8, 12, AT(0x200000));
-	assert_int_equal(
-		pn_domain_iova(fixture->domain, fixture->base + 4 * PAGE, 2 * PAGE, &iova), 0);
-	assert_int_equal(iova, AT(0x104000));
-	assert_int_equal(
-		pn_domain_iova(fixture->domain, fixture->base + 8 * PAGE, 12 * PAGE, &iova), 0);
-	assert_int_equal(iova, AT(0x200000));
-	assert_int_equal(pn_domain_iova(fixture->domain, fixture->base, 16 * PAGE, &iova), 0);
-	assert_int_equal(iova, AT(0x100000));
 }
 
 #define BOTH(test)                                                           \
@@ -592,10 +573,9 @@ int main(void)
 		BOTH(a_kernel_that_unmaps_nothing_is_not_believed),
 		BOTH(the_limit_is_hit_exactly),
 		BOTH(devices_share_groups_and_the_container),
+		BOTH(a_device_is_attached_once),
 		BOTH(two_domains_do_not_mix),
 		BOTH(a_region_is_in_use_while_it_is_mapped),
-		BOTH(addresses_are_translated_over_adjacent_mappings),
-		BOTH(overlapping_memory_is_translated_by_whichever_mapping_holds_it_all),
 	};
 	int failed;
 
