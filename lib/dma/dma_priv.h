@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The inside of the DMA layer: what a backend is, and how lib/pci attaches a device to a domain.
- * Adding a backend: one file under backends/, one line in backends/table.c.
+ * Adding a backend: one file under backends/, named in backends/table.c and in meson.build.
  */
 #ifndef PN_DMA_PRIV_H
 #define PN_DMA_PRIV_H

@@ -98,6 +98,10 @@ int pn_domain_create(struct pn_domain **out, const struct pn_domain_opts *opts)
 
 	if (!opts)
 		opts = &defaults;
+	if (opts->node && strlen(opts->node) >= sizeof(domain->node))
+		return pn_fail(ENAMETOOLONG,
+			"the path of a backend's node may have %zu bytes, this one has %zu: %s",
+			sizeof(domain->node) - 1, strlen(opts->node), opts->node);
 	domain = calloc(1, sizeof(*domain));
 	if (!domain)
 		return pn_fail(ENOMEM, "no memory for a domain");

@@ -90,7 +90,9 @@ PN_API int pn_domain_destroy(struct pn_domain *domain);
  * @return 0; -EINVAL (alignment, range, protection, an IOVA outside the valid ranges); -EEXIST (the
  * IOVA range overlaps a mapping); -ENOSPC (no IOVAs left, or the backend's entry budget used up);
  * -ENOMEM (the limit: the text names the counter, what is charged, the limit and the command that
- * raises it). Nothing changes on failure. Thread-safety: any thread.
+ * raises it); -EFAULT (the kernel cannot pin this memory); -EIO (the domain is damaged). Where the
+ * IOMMU's smallest page is above 4096, offset and len must be multiples of that. Nothing changes on
+ * failure. Thread-safety: any thread.
  */
 PN_API int pn_domain_map(struct pn_domain *domain, struct pn_region *region, uint64_t offset,
 	uint64_t len, enum pn_prot prot, uint64_t *iova);
@@ -131,8 +133,9 @@ struct pn_domain_info {
 	bool damaged;      /**< a roll-back failed: the kernel may hold more than the index says */
 	bool limits_known; /**< the four fields below come from the kernel (a device has been
 			      attached) */
-	uint64_t page_sizes;   /**< mask of IOMMU page sizes, bytes */
-	uint64_t entries_left; /**< mappings that can still be made; UINT64_MAX: no limit */
+	uint64_t page_sizes; /**< mask of IOMMU page sizes, bytes */
+	/** Mappings that can still be made; UINT64_MAX: no limit, or no device is attached. */
+	uint64_t entries_left;
 	unsigned int range_count;
 	const struct pn_iova_range
 		*ranges;   /**< valid IOVAs, sorted; a conservative guess until limits_known */
@@ -147,7 +150,7 @@ struct pn_domain_info {
 PN_API void pn_domain_get_info(struct pn_domain *domain, struct pn_domain_info *info);
 
 /**
- * Report this domain's own process; works without a ledger directory as well. See
+ * Report the calling process, with all its domains; works without a ledger directory as well. See
  * pn_pins_report_create().
  * @param measure_user also measure user->locked_vm
  */

@@ -27,8 +27,8 @@ struct pn_heap;
 
 /** Where the pages of a region come from. */
 enum pn_backing {
-	/** Decided by the library: a hugetlb memfd if pages are free, else a hugetlbfs mount, else
-	   4 KiB pages. */
+	/** Decided by the library: a hugetlb memfd (a hugetlbfs mount where memfd_create() is
+	 * forbidden) if pages are free, else 4 KiB pages. */
 	PN_BACKING_AUTO,
 	PN_BACKING_HUGETLB_MEMFD, /**< memfd_create(MFD_HUGETLB): needs no mount and no privilege */
 	PN_BACKING_HUGETLBFS,     /**< an unlinked file on a mounted hugetlbfs */
@@ -59,8 +59,8 @@ struct pn_region_info {
 	int numa_node; /**< node of the first page as the kernel tells it, or PN_NODE_ANY if it does
 			  not */
 	const char *name;
-	/** Why this is not what was asked for or the best there is ("" if it is), e.g. the
-	 * hugepages that were missing. */
+	/** Why the library's choice fell on 4 KiB pages, with the hugepages that were missing; else
+	 * "". */
 	const char *note;
 };
 

@@ -30,17 +30,21 @@ static uint64_t user_sum(uid_t uid)
 	return sum;
 }
 
-/* The counter now, and how it is known. */
-static struct pn_figure look(enum pn_counter counter)
+/* The counter now, and how it is known; *at_least: it is that or more. */
+static struct pn_figure look(enum pn_counter counter, bool *at_least)
 {
 	struct pn_figure figure = {0, PN_OBSERVER_NONE};
 	struct pn_proc_state state;
 
+	int ret;
+
+	*at_least = false;
 	if (counter == PN_COUNTER_USER_LOCKED) {
-		if (!pn_meter_user_locked(&figure.pages))
-			figure.observer = PN_OBSERVER_METER;
-		else
-			figure = (struct pn_figure){user_sum(getuid()), PN_OBSERVER_MODEL};
+		ret = pn_meter_user_locked(&figure.pages);
+		if (ret && ret != -ERANGE)
+			return (struct pn_figure){user_sum(getuid()), PN_OBSERVER_MODEL};
+		*at_least = ret == -ERANGE;
+		figure.observer = PN_OBSERVER_METER;
 		return figure;
 	}
 	if (!pn_proc_read(getpid(), &state) && state.counters_known) {
@@ -77,6 +81,7 @@ int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const c
 	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 	const char *name = pn_counter_name(rule->limited);
 	struct pn_figure figure;
+	bool at_least;
 	char how[256];
 	uint64_t allowed, need;
 
@@ -92,9 +97,19 @@ int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const c
 			what,
 			limit.rlim_cur == RLIM_INFINITY ? "RLIMIT_MEMLOCK is unlimited"
 							: "the process has CAP_IPC_LOCK");
-	figure = look(rule->limited);
+	figure = look(rule->limited, &at_least);
 	need = figure.pages + pages;
-	if (figure.observer != PN_OBSERVER_NONE && need <= allowed)
+	if (figure.observer == PN_OBSERVER_MODEL && need <= allowed)
+		return pn_fail(ENOMEM,
+			"%s: ENOMEM: %" PRIu64
+			" pages would be charged to %s (%s); it could not be measured, "
+			"the ledgers of this user account for %" PRIu64
+			" pages of it, and the limit is %" PRIu64
+			" pages; either something without a ledger holds the rest (io_uring, "
+			"AF_XDP, another "
+			"runtime), or memory is out: look at memory.events",
+			what, pages, name, scope(rule->limited), figure.pages, allowed);
+	if (figure.observer != PN_OBSERVER_NONE && need <= allowed && !at_least)
 		return pn_fail(ENOMEM,
 			"%s: ENOMEM, though the limit is not the cause: %s is %" PRIu64
 			" pages (%s), with the "
@@ -108,10 +123,10 @@ int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const c
 	mend(how, sizeof(how), need, &limit);
 	return pn_fail(ENOMEM,
 		"%s: RLIMIT_MEMLOCK is too low: %" PRIu64 " pages (%" PRIu64
-		" bytes) would be charged to %s (%s), which holds %" PRIu64
+		" bytes) would be charged to %s (%s), which holds %s%" PRIu64
 		" pages already (%s); the limit is %" PRIu64 " pages (%" PRIu64
 		" bytes), short by %" PRIu64 "; %s",
-		what, pages, pages << 12, name, scope(rule->limited), figure.pages,
-		pn_observer_name(figure.observer), allowed, (uint64_t)limit.rlim_cur,
+		what, pages, pages << 12, name, scope(rule->limited), at_least ? "at least " : "",
+		figure.pages, pn_observer_name(figure.observer), allowed, (uint64_t)limit.rlim_cur,
 		need - allowed, how);
 }

@@ -137,6 +137,7 @@ static void fill_header(struct ledger_header *header, const struct pn_ledger_own
 	header->slot_size = LEDGER_SLOT_SIZE;
 	header->pid = getpid();
 	header->uid = getuid();
+	header->pid_namespace = pn_pid_namespace();
 	memset(header->before, 0xff, sizeof(header->before));
 	if (!pn_proc_read(getpid(), &state)) {
 		header->start_time = state.start_time;

@@ -34,6 +34,8 @@ struct ledger_header {
 	int32_t pid;
 	uint32_t uid;
 	uint64_t start_time;
+	uint64_t pid_namespace; /* pid means something to readers in the same one only; 0: not known
+				 */
 	uint64_t before[PN_COUNTER_MAX]; /* counters when the ledger began; UINT64_MAX: not known */
 	char path[24];
 	char node[40];

@@ -89,7 +89,8 @@ static const char *header_trouble(const struct ledger_header *header, const stru
 		return "its sizes make no sense";
 	if (size < LEDGER_HEADER_SIZE + (uint64_t)header->slots * LEDGER_SLOT_SIZE)
 		return "it is truncated";
-	if (header->uid != st->st_uid)
+	/* A set-user-ID root program has a file of root's and the real uid of who started it. */
+	if (header->uid != st->st_uid && st->st_uid != 0)
 		return "it claims to be another user's than the file's owner";
 	if (header->pid <= 0 || header->limited >= PN_COUNTER_MAX ||
 		header->counters >= PN_COUNTER_BIT(PN_COUNTER_MAX))
@@ -176,6 +177,7 @@ static void take_header(struct ledger_content *content, const struct ledger_head
 	content->pid = header->pid;
 	content->uid = header->uid;
 	content->start_time = header->start_time;
+	content->pid_namespace = header->pid_namespace;
 	content->unrecorded = header->unrecorded;
 	memcpy(content->before, header->before, sizeof(content->before));
 	memcpy(content->predicted, header->predicted, sizeof(content->predicted));

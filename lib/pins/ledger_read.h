@@ -10,8 +10,9 @@
 /* What one ledger says. Every number is checked, every text ends. */
 struct ledger_content {
 	pid_t pid;
-	uid_t uid; /* owner of the file, which is what it says, or it is refused */
+	uid_t uid; /* real uid; only root's files may tell another than their owner's */
 	uint64_t start_time;
+	uint64_t pid_namespace;
 	uint64_t before[PN_COUNTER_MAX];
 	uint64_t predicted[PN_COUNTER_MAX];
 	uint64_t unrecorded;

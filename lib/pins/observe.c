@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
@@ -39,6 +40,13 @@ static bool field_u64(const char *text, const char *name, int base, uint64_t *va
 	errno = 0;
 	*value = strtoull(start, &end, base);
 	return end != start && !errno;
+}
+
+uint64_t pn_pid_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) ? 0 : (uint64_t)st.st_ino;
 }
 
 int pn_proc_start_time(pid_t pid, uint64_t *start_time)
@@ -97,7 +105,7 @@ static void read_limit(pid_t pid, struct pn_proc_state *state)
 
 int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 {
-	char path[64], text[8192];
+	char path[64], text[8192], *name;
 	uint64_t value;
 	ssize_t len;
 	int ret;
@@ -111,6 +119,11 @@ int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 	if (len < 0)
 		return len == -ENOENT ? -ESRCH : (int)len;
 	sscanf(text, "Name:\t%15[^\n]", state->comm);
+	/* A process may call itself anything; a report goes to terminals and into JSON. */
+	for (name = state->comm; *name; name++) {
+		if (*name < ' ' || *name > 126)
+			*name = '?';
+	}
 	if (!field_u64(text, "Uid:", 10, &value))
 		return -EIO;
 	state->uid = (uid_t)value;

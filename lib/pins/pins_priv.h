@@ -25,6 +25,9 @@ struct pn_proc_state {
  * text. */
 int pn_proc_read(pid_t pid, struct pn_proc_state *state);
 
+/* Which PID namespace the caller is in (the inode of /proc/self/ns/pid); 0: not known. */
+uint64_t pn_pid_namespace(void);
+
 /* Start time alone. 0 or a negative errno. No text. */
 int pn_proc_start_time(pid_t pid, uint64_t *start_time);
 
@@ -72,7 +75,10 @@ void pn_ledger_devices(struct pn_ledger *ledger, unsigned int count, const char 
 /* Class, exemption: known better once a device is attached. */
 void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *charge, bool exempt);
 
-/* A report of one ledger by its fd; for a domain's own. */
+/*
+ * A report of the caller's own process, with the ledger behind this fd in it even where no
+ * directory shows it.
+ */
 int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user);
 
 /*

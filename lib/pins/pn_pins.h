@@ -95,6 +95,7 @@ struct pn_pins_process {
 	pid_t pid;
 	uid_t uid; /**< real */
 	char comm[16];
+	bool foreign;        /**< in another PID namespace: it cannot be observed from here */
 	bool alive;          /**< false: the ledger is all that is left of it */
 	uint64_t limit_soft; /**< RLIMIT_MEMLOCK in pages, or PN_PAGES_UNLIMITED */
 	uint64_t limit_hard;
@@ -124,7 +125,7 @@ struct pn_pins_query {
 	pid_t pid;             /**< one process, or 0 for all */
 	const char *directory; /**< one ledger directory, or NULL for all the usual ones */
 	bool prune; /**< remove the ledgers of processes that are gone, after reporting them */
-	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; about 20
+	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; about 40
 			      system calls) */
 };
 
@@ -156,10 +157,13 @@ PN_API uint64_t pn_charge_pages(uint64_t vaddr, uint64_t len);
  * the counter plus one.
  *
  * @param[out] pages the counter
- * @return 0; -EPERM if the caller has CAP_IPC_LOCK and it cannot be dropped in the child; -ENOSYS
- * or -EACCES when io_uring is not there or not allowed; -ERANGE if the counter is at or above the
- * hard limit (pages gets the hard limit); another negative errno. It forks and takes about a
- * millisecond: not for mapping or data paths.
+ * Exact on Linux 6.1 and 6.12. Newer kernels charge the child's rings too and free them late: there
+ * the rings are measured and taken off, but a second measurement within half a second sees the
+ * first one's.
+ *
+ * @return 0; -ENOSYS, -EPERM or -EACCES when io_uring is not there or not allowed; -ERANGE if the
+ * counter is at or above the hard limit (pages gets the hard limit); another negative errno. It
+ * forks and takes about a millisecond: not for mapping or data paths.
  */
 PN_API int pn_meter_user_locked(uint64_t *pages);
 

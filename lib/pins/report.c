@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base_priv.h"
@@ -22,7 +23,9 @@ struct gather {
 	struct pn_pins_report *report;
 	const struct pn_pins_query *query;
 	uint64_t *start_times; /* beside report->processes */
-	bool prunable;         /* the last ledger that was read is of a process that is gone */
+	dev_t own_device;
+	ino_t own_inode; /* of a ledger that was given by its fd; 0: none */
+	bool prunable;   /* the last ledger that was read is of a process that is gone */
 };
 
 static int PN_PRINTF(2, 3) note(struct pn_pins_report *report, const char *fmt, ...)
@@ -43,22 +46,34 @@ static int PN_PRINTF(2, 3) note(struct pn_pins_report *report, const char *fmt, 
 	return 0;
 }
 
+static void free_process(struct pn_pins_process *process)
+{
+	size_t i;
+
+	for (i = 0; i < process->domain_count; i++)
+		free(process->domains[i].pins);
+	free(process->domains);
+}
+
 void pn_pins_report_free(struct pn_pins_report *report)
 {
-	size_t i, k;
+	size_t i;
 
 	if (!report)
 		return;
-	for (i = 0; i < report->process_count; i++) {
-		for (k = 0; k < report->processes[i].domain_count; k++)
-			free(report->processes[i].domains[k].pins);
-		free(report->processes[i].domains);
-	}
+	for (i = 0; i < report->process_count; i++)
+		free_process(&report->processes[i]);
 	for (i = 0; i < report->note_count; i++)
 		free(report->notes[i]);
 	free(report->notes);
 	free(report->processes);
 	free(report);
+}
+
+/* A pid of another PID namespace says nothing here. */
+static bool is_foreign(uint64_t pid_namespace)
+{
+	return pid_namespace && pid_namespace != pn_pid_namespace();
 }
 
 /* The process a ledger is of; a new one if need be. NULL: no memory. */
@@ -72,6 +87,7 @@ static struct pn_pins_process *process_of(
 
 	for (i = 0; i < n; i++) {
 		if (report->processes[i].pid == content->pid &&
+			report->processes[i].foreign == is_foreign(content->pid_namespace) &&
 			gather->start_times[i] == content->start_time)
 			return &report->processes[i];
 	}
@@ -88,6 +104,7 @@ static struct pn_pins_process *process_of(
 	memset(process, 0, sizeof(*process));
 	process->pid = content->pid;
 	process->uid = content->uid;
+	process->foreign = is_foreign(content->pid_namespace);
 	for (i = 0; i < PN_COUNTER_MAX; i++)
 		process->before[i] = UINT64_MAX;
 	report->process_count = n + 1;
@@ -128,12 +145,15 @@ static int take(struct gather *gather, struct ledger_content *content)
 }
 
 /* Gone for certain: no such pid, or the pid is another process's by now. */
-static bool is_gone(pid_t pid, uint64_t start_time)
+static bool is_gone(const struct ledger_content *content)
 {
 	uint64_t now;
-	int ret = pn_proc_start_time(pid, &now);
+	int ret;
 
-	return ret ? ret == -ESRCH : now != start_time;
+	if (is_foreign(content->pid_namespace))
+		return false;
+	ret = pn_proc_start_time(content->pid, &now);
+	return ret ? ret == -ESRCH : now != content->start_time;
 }
 
 static int read_one(struct gather *gather, int fd, const char *name)
@@ -148,13 +168,20 @@ static int read_one(struct gather *gather, int fd, const char *name)
 		return ret;
 	if (ret)
 		return note(gather->report, "%s is left out: %s", name, why);
-	ret = 0;
-	if (!gather->query->pid || gather->query->pid == content.pid) {
-		gather->prunable = is_gone(content.pid, content.start_time);
-		ret = take(gather, &content);
-	}
+	gather->prunable = is_gone(&content);
+	ret = take(gather, &content);
 	free(content.domain.pins);
 	return ret;
+}
+
+/* The ledger that was given by its fd was read first. */
+static bool is_own(struct gather *gather, int fd)
+{
+	struct stat st;
+
+	gather->prunable = false;
+	return gather->own_inode && !fstat(fd, &st) && st.st_ino == gather->own_inode &&
+	       st.st_dev == gather->own_device;
 }
 
 static bool is_ledger_name(const char *name)
@@ -189,7 +216,7 @@ static int read_dir(void *arg, const char *dir)
 					strerror(errno));
 			continue;
 		}
-		ret = read_one(gather, fd, path);
+		ret = is_own(gather, fd) ? 0 : read_one(gather, fd, path);
 		if (!ret && gather->prunable && gather->query->prune &&
 			unlinkat(dirfd(handle), entry->d_name, 0))
 			ret = note(
@@ -204,21 +231,32 @@ static void observe(struct gather *gather, size_t index)
 {
 	struct pn_pins_process *process = &gather->report->processes[index];
 	struct pn_proc_state state;
+	bool told = !gather->query->pid || gather->query->pid == process->pid;
 	int ret;
 
+	if (process->foreign) {
+		if (told)
+			note(gather->report,
+				"process %d is in another PID namespace and cannot be observed "
+				"from here",
+				(int)process->pid);
+		return;
+	}
 	ret = pn_proc_read(process->pid, &state);
-	if (ret && ret != -ESRCH) {
+	if (ret && ret != -ESRCH && told) {
 		note(gather->report, "process %d cannot be observed: /proc/%d: %s",
 			(int)process->pid, (int)process->pid, strerror(-ret));
 		return;
 	}
 	/* The pid may be someone else's by now. */
 	if (ret || state.start_time != gather->start_times[index]) {
-		note(gather->report,
-			"process %d is gone and left its ledger behind: what it held went with its "
-			"last file "
-			"descriptor",
-			(int)process->pid);
+		if (told)
+			note(gather->report,
+				"process %d is gone and left its ledger behind: what it held went "
+				"with its "
+				"last file "
+				"descriptor",
+				(int)process->pid);
 		return;
 	}
 	process->alive = true;
@@ -264,29 +302,55 @@ static void observe_users(struct gather *gather)
 	}
 }
 
+/* Everybody counts in the sums; only the process that was asked for is reported. */
+static void keep_only(struct pn_pins_report *report, pid_t pid)
+{
+	size_t from, to = 0;
+
+	for (from = 0; from < report->process_count; from++) {
+		if (report->processes[from].pid == pid && !report->processes[from].foreign)
+			report->processes[to++] = report->processes[from];
+		else
+			free_process(&report->processes[from]);
+	}
+	report->process_count = to;
+}
+
 static int finish(struct gather *gather, int ret, struct pn_pins_report **out)
 {
+	struct pn_pins_report *report = gather->report;
+	pid_t pid = gather->query->pid;
 	size_t i;
 
+	for (i = 0; i < report->process_count && !ret; i++)
+		observe(gather, i);
 	if (!ret) {
-		for (i = 0; i < gather->report->process_count; i++)
-			observe(gather, i);
 		observe_users(gather);
+		if (pid)
+			keep_only(report, pid);
+		if (pid && !report->process_count)
+			ret = -ENOENT;
 	}
 	free(gather->start_times);
-	if (ret) {
-		pn_pins_report_free(gather->report);
-		return pn_fail(-ret, "making the pin report: %s", strerror(-ret));
+	if (!ret) {
+		*out = report;
+		return 0;
 	}
-	*out = gather->report;
-	return 0;
+	pn_pins_report_free(report);
+	if (ret == -ENOENT)
+		return pn_fail(ENOENT,
+			"no ledger of process %d was found: it does not use Pinion, or it belongs "
+			"to a user whose "
+			"ledgers this one may not read",
+			(int)pid);
+	return pn_fail(-ret, "making the pin report: %s", strerror(-ret));
 }
 
 int pn_pins_report_create(struct pn_pins_report **out, const struct pn_pins_query *query)
 {
 	static const struct pn_pins_query everything;
 	struct gather gather = {
-		calloc(1, sizeof(*gather.report)), query ? query : &everything, NULL};
+		.report = calloc(1, sizeof(*gather.report)), .query = query ? query : &everything};
 	int ret;
 
 	if (!gather.report)
@@ -295,25 +359,24 @@ int pn_pins_report_create(struct pn_pins_report **out, const struct pn_pins_quer
 		ret = read_dir(&gather, gather.query->directory);
 	else
 		ret = pn_ledger_dir_each(read_dir, &gather);
-	ret = finish(&gather, ret, out);
-	if (!ret && gather.query->pid && !(*out)->process_count) {
-		pn_pins_report_free(*out);
-		*out = NULL;
-		return pn_fail(ENOENT,
-			"no ledger of process %d was found: it does not use Pinion, or it belongs "
-			"to a user "
-			"whose ledgers this one may not read",
-			(int)gather.query->pid);
-	}
-	return ret;
+	return finish(&gather, ret, out);
 }
 
 int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user)
 {
-	struct pn_pins_query query = {.measure_user = measure_user};
-	struct gather gather = {calloc(1, sizeof(*gather.report)), &query, NULL};
+	struct pn_pins_query query = {.pid = getpid(), .measure_user = measure_user};
+	struct gather gather = {.report = calloc(1, sizeof(*gather.report)), .query = &query};
+	struct stat st;
+	int ret;
 
 	if (!gather.report)
 		return pn_fail(ENOMEM, "no memory for a report");
-	return finish(&gather, read_one(&gather, fd, "the ledger of this domain"), out);
+	if (!fstat(fd, &st)) {
+		gather.own_device = st.st_dev;
+		gather.own_inode = st.st_ino;
+	}
+	ret = read_one(&gather, fd, "the ledger of this domain");
+	if (!ret)
+		ret = pn_ledger_dir_each(read_dir, &gather);
+	return finish(&gather, ret, out);
 }

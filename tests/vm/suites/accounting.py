@@ -3,8 +3,8 @@
 
 import os
 
-from guest import BUILD, NICS, PAGE, Suite, as_user, backends, bind, check, equal, run, test_backends_expected,
-                   testpmd_json, unbind, MIB
+from guest import (BUILD, MIB, NICS, PAGE, Suite, as_user, backends, bind, check, equal, run,
+                   test_backends_expected, testpmd_json, unbind)
 
 LIMITS = os.path.join(BUILD, "tests/vm/programs/limits")
 CARD = NICS[0]
