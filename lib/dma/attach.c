@@ -142,7 +142,11 @@ static int attach_locked(
 	return 0;
 
 detach:
-	domain->backend->detach(domain->ctx, entry->fd);
+	if (domain->backend->detach(domain->ctx, entry->fd)) {
+		domain->damaged = true;
+		pn_fail_append(
+			ret, "; and the roll-back failed: the domain is damaged, destroy it");
+	}
 	free(limits.ranges);
 free_entry:
 	free(entry);
@@ -163,6 +167,7 @@ void pn_domain_detach(struct pn_domain *domain, int device_fd)
 {
 	struct attached **at, *entry;
 	size_t i;
+	int ret;
 
 	pthread_mutex_lock(&domain->lock);
 	for (at = &domain->devices; *at && (*at)->fd != device_fd; at = &(*at)->next)
@@ -172,13 +177,17 @@ void pn_domain_detach(struct pn_domain *domain, int device_fd)
 		goto out;
 	*at = entry->next;
 	free(entry);
-	domain->backend->detach(domain->ctx, device_fd);
+	ret = domain->backend->detach(domain->ctx, device_fd);
+	if (ret)
+		pn_log(PN_LOG_ERROR,
+			"the kernel did not let go of all mappings with the last device (%s): the "
+			"domain is damaged, destroy it",
+			strerror(-ret));
 	if (--domain->device_count == 0) {
 		for (i = 0; i < domain->index.count; i++)
 			domain_mark_queued(domain, domain->index.by_iova[i]);
-		/* The kernel holds nothing any more, so it holds what the index says: nothing in
-		 * it. */
-		domain->damaged = false;
+		/* The kernel holds nothing any more, as the index says; or it is not known. */
+		domain->damaged = ret != 0;
 		/* Another device may bring other limits; the entry budget is whole again. */
 		domain->entries = UINT64_MAX;
 	}

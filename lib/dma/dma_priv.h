@@ -51,8 +51,11 @@ struct pn_backend {
 	void (*close)(void *ctx);
 	/* Take the device's group in and open the device. */
 	int (*attach)(void *ctx, const struct pn_dma_device *device, int *device_fd);
-	/* Close the device; when this was the last one, the kernel holds no mapping afterwards. */
-	void (*detach)(void *ctx, int device_fd);
+	/*
+	 * Close the device, always; when this was the last one, the kernel holds no mapping
+	 * afterwards. A negative errno: it may hold some.
+	 */
+	int (*detach)(void *ctx, int device_fd);
 	/*
 	 * Only while a device is attached. A failed map leaves nothing behind. These two return the
 	 * kernel's errno only; the domain knows what was asked and finds the words.

@@ -466,30 +466,44 @@ int pn_domain_destroy(struct pn_domain *domain)
 	return 0;
 }
 
-int pn_domain_iova(struct pn_domain *domain, const void *vaddr, uint64_t len, uint64_t *iova)
+/* IOVA of [at, at + len) when it starts in this mapping and goes on without a gap; false if there
+ * is one. */
+static bool run_from(struct pn_domain *domain, const struct mapping *mapping, uint64_t at,
+	uint64_t len, uint64_t *iova)
 {
-	uint64_t at = (uint64_t)(uintptr_t)vaddr, next, done;
-	const struct mapping *mapping;
-	int ret = -ENOENT;
+	uint64_t done = mapping->len - (at - mapping->vaddr), next;
 
-	pthread_mutex_lock(&domain->lock);
-	mapping = len ? index_by_vaddr(&domain->index, at) : NULL;
-	if (!mapping)
-		goto out;
 	*iova = mapping->iova + (at - mapping->vaddr);
-	done = mapping->len - (at - mapping->vaddr);
 	/* Neighbours count as one run when both addresses go on. */
 	while (done < len) {
 		next = mapping_iova_last(mapping) + 1;
 		mapping = next ? index_by_iova(&domain->index, next) : NULL;
 		if (!mapping || mapping->iova != next || mapping->vaddr != at + done)
-			goto out;
+			return false;
 		done += mapping->len;
 	}
-	ret = 0;
-out:
+	return true;
+}
+
+int pn_domain_iova(struct pn_domain *domain, const void *vaddr, uint64_t len, uint64_t *iova)
+{
+	uint64_t address = (uint64_t)(uintptr_t)vaddr, found;
+	const struct mapping *mapping;
+	bool whole = false;
+	size_t at = 0;
+
+	pthread_mutex_lock(&domain->lock);
+	while (len && !whole) {
+		mapping = index_next_by_vaddr(&domain->index, address, &at);
+		if (!mapping)
+			break;
+		whole = run_from(domain, mapping, address, len, &found);
+	}
 	pthread_mutex_unlock(&domain->lock);
-	return ret ? pn_fail(ENOENT, "%p is not mapped for %" PRIu64 " bytes", vaddr, len) : 0;
+	if (!whole)
+		return pn_fail(ENOENT, "%p is not mapped for %" PRIu64 " bytes", vaddr, len);
+	*iova = found;
+	return 0;
 }
 
 int pn_domain_vaddr(struct pn_domain *domain, uint64_t iova, uint64_t len, void **vaddr)

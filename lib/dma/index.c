@@ -12,7 +12,7 @@ static int make_room(struct index *index)
 {
 	size_t room = index->room ? index->room * 2 : 16;
 	struct mapping **list;
-	uint64_t *ends;
+	uint64_t *lasts;
 
 	if (index->count < index->room)
 		return 0;
@@ -24,10 +24,10 @@ static int make_room(struct index *index)
 	if (!list)
 		return -ENOMEM;
 	index->by_vaddr = list;
-	ends = realloc(index->vaddr_end, room * sizeof(*ends));
-	if (!ends)
+	lasts = realloc(index->vaddr_last, room * sizeof(*lasts));
+	if (!lasts)
 		return -ENOMEM;
-	index->vaddr_end = ends;
+	index->vaddr_last = lasts;
 	index->room = room;
 	return 0;
 }
@@ -61,16 +61,16 @@ static size_t vaddr_after(const struct index *index, uint64_t vaddr)
 	return low;
 }
 
-static void renew_ends(struct index *index, size_t from)
+static void renew_lasts(struct index *index, size_t from)
 {
-	uint64_t end = from ? index->vaddr_end[from - 1] : 0, own;
+	uint64_t last = from ? index->vaddr_last[from - 1] : 0, own;
 	size_t i;
 
 	for (i = from; i < index->count; i++) {
-		own = index->by_vaddr[i]->vaddr + index->by_vaddr[i]->len;
-		if (own > end)
-			end = own;
-		index->vaddr_end[i] = end;
+		own = mapping_vaddr_last(index->by_vaddr[i]);
+		if (own > last)
+			last = own;
+		index->vaddr_last[i] = last;
 	}
 }
 
@@ -97,7 +97,7 @@ int index_add(struct index *index, struct mapping *mapping)
 	insert(index->by_vaddr, index->count, at, mapping);
 	index->count++;
 	index->bytes += mapping->len;
-	renew_ends(index, at);
+	renew_lasts(index, at);
 	return 0;
 }
 
@@ -112,14 +112,14 @@ void index_remove(struct index *index, struct mapping *mapping)
 	take_out(index->by_iova, index->count, index_at_or_after(index, mapping->iova));
 	index->count--;
 	index->bytes -= mapping->len;
-	renew_ends(index, at);
+	renew_lasts(index, at);
 }
 
 void index_free(struct index *index)
 {
 	free(index->by_iova);
 	free(index->by_vaddr);
-	free(index->vaddr_end);
+	free(index->vaddr_last);
 }
 
 struct mapping *index_by_iova(const struct index *index, uint64_t iova)
@@ -131,13 +131,17 @@ struct mapping *index_by_iova(const struct index *index, uint64_t iova)
 	return index->by_iova[at];
 }
 
-struct mapping *index_by_vaddr(const struct index *index, uint64_t vaddr)
+struct mapping *index_next_by_vaddr(const struct index *index, uint64_t vaddr, size_t *at)
 {
-	size_t at = vaddr_after(index, vaddr);
+	/* *at counts down; it is one more than the position of what was given out last, 0 at first.
+	 */
+	size_t next = *at ? *at - 1 : vaddr_after(index, vaddr);
 
-	while (at-- && index->vaddr_end[at] > vaddr) {
-		if (index->by_vaddr[at]->vaddr + index->by_vaddr[at]->len > vaddr)
-			return index->by_vaddr[at];
+	while (next-- && index->vaddr_last[next] >= vaddr) {
+		if (mapping_vaddr_last(index->by_vaddr[next]) < vaddr)
+			continue;
+		*at = next + 1;
+		return index->by_vaddr[next];
 	}
 	return NULL;
 }

@@ -22,12 +22,17 @@ struct mapping {
 struct index {
 	struct mapping **by_iova;
 	struct mapping **by_vaddr;
-	uint64_t *vaddr_end; /* highest end of by_vaddr[0..i]: ranges of virtual addresses may
-				overlap */
+	/* Highest last address of by_vaddr[0..i]: ranges of virtual addresses may overlap. */
+	uint64_t *vaddr_last;
 	size_t count;
 	size_t room;
 	uint64_t bytes;
 };
+
+static inline uint64_t mapping_vaddr_last(const struct mapping *mapping)
+{
+	return mapping->vaddr + (mapping->len - 1);
+}
 
 static inline uint64_t mapping_iova_last(const struct mapping *mapping)
 {
@@ -46,9 +51,19 @@ void index_free(struct index *index);
 size_t index_at_or_after(const struct index *index, uint64_t iova);
 /* The mapping that holds an IOVA, or NULL. O(log n). */
 struct mapping *index_by_iova(const struct index *index, uint64_t iova);
-/* A mapping that holds a virtual address, or NULL. O(log n) while ranges of virtual addresses do
- * not overlap. */
-struct mapping *index_by_vaddr(const struct index *index, uint64_t vaddr);
+/*
+ * The mappings that hold a virtual address, one after another: *at is 0 at first and belongs to the
+ * function. NULL: no more. O(log n) while ranges of virtual addresses do not overlap.
+ */
+struct mapping *index_next_by_vaddr(const struct index *index, uint64_t vaddr, size_t *at);
+
+/* The first of them, or NULL. */
+static inline struct mapping *index_by_vaddr(const struct index *index, uint64_t vaddr)
+{
+	size_t at = 0;
+
+	return index_next_by_vaddr(index, vaddr, &at);
+}
 
 /* A free run of IOVAs within the ranges, lowest first; 0 or -ENOSPC. */
 int iova_find(const struct index *index, const struct pn_iova_range *ranges, unsigned int count,

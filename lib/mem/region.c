@@ -60,7 +60,7 @@ void pn_region_put(struct pn_region *region)
 
 static void set_note(struct pn_region *region, const char *text)
 {
-	snprintf(region->note, sizeof(region->note), "%s", text);
+	snprintf(region->note, sizeof(region->note), "%.255s", text);
 }
 
 static const char *reserve_command(uint64_t page_size, int node, uint64_t pages, char buf[160])
@@ -130,7 +130,7 @@ static int open_hugetlbfs(struct pn_region *region, const struct pn_region_opts 
 {
 	char dir[256], file[300], size[32];
 	uint64_t found;
-	int fd;
+	int fd, err;
 
 	if (opts->hugetlbfs_path) {
 		found = pn_hugetlbfs_page_size(opts->hugetlbfs_path);
@@ -153,8 +153,9 @@ static int open_hugetlbfs(struct pn_region *region, const struct pn_region_opts 
 		return pn_fail(errno, "creating a file in %s: %s", dir, strerror(errno));
 	/* Without a name it goes with the last user of it, however that one ends. */
 	if (unlink(file)) {
+		err = errno;
 		close(fd);
-		return pn_fail(errno, "removing %s: %s", file, strerror(errno));
+		return pn_fail(err, "removing %s: %s", file, strerror(err));
 	}
 	return fd;
 }
@@ -167,6 +168,62 @@ static int open_memfd(const struct pn_region *region, unsigned int flags)
 		return pn_fail(errno, "memfd_create(%s): %s",
 			flags & MFD_HUGETLB ? "MFD_HUGETLB" : "", strerror(errno));
 	return fd;
+}
+
+/* A number behind a name in a text like /proc/meminfo; UINT64_MAX if it is not there. */
+static uint64_t number_after(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	return at ? strtoull(at + strlen(name), NULL, 10) : UINT64_MAX;
+}
+
+/* What memory.max of the process's own control group (v2) leaves, or UINT64_MAX. */
+static uint64_t cgroup_room(void)
+{
+	char text[512], path[600], *group, *end;
+	uint64_t most, used;
+
+	if (pn_read_file("/proc/self/cgroup", text, sizeof(text)) < 0)
+		return UINT64_MAX;
+	group = !strncmp(text, "0::", 3) ? text : strstr(text, "\n0::");
+	group = group ? strchr(group, '/') : NULL;
+	if (!group)
+		return UINT64_MAX;
+	end = strchr(group, '\n');
+	if (end)
+		*end = '\0';
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+	if (pn_read_u64(path, &most)) /* "max" is not a number */
+		return UINT64_MAX;
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
+	if (pn_read_u64(path, &used))
+		return UINT64_MAX;
+	return most > used ? most - used : 0;
+}
+
+/* Small pages are not reserved: what is not there ends with the kernel killing a process, so look
+ * first. */
+static int check_memory(uint64_t bytes)
+{
+	char text[4096];
+	uint64_t room;
+
+	if (pn_read_file("/proc/meminfo", text, sizeof(text)) < 0)
+		return 0;
+	room = number_after(text, "MemAvailable:");
+	if (room != UINT64_MAX && bytes >> 10 > room)
+		return pn_fail(ENOMEM,
+			"%" PRIu64 " bytes on 4 KiB pages are needed, %" PRIu64
+			" are available in this machine (MemAvailable)",
+			bytes, room << 10);
+	room = cgroup_room();
+	if (bytes > room)
+		return pn_fail(ENOMEM,
+			"%" PRIu64 " bytes on 4 KiB pages are needed, memory.max of the control "
+				   "group leaves %" PRIu64,
+			bytes, room);
+	return 0;
 }
 
 static int open_backing(struct pn_region *region, const struct pn_region_opts *opts)
@@ -274,6 +331,9 @@ static int build(struct pn_region *region, const struct pn_region_opts *opts)
 	bool huge = region->page_size != PN_PAGE_4K;
 	int ret;
 
+	ret = huge ? 0 : check_memory(region->size);
+	if (ret)
+		return ret;
 	region->fd = open_backing(region, opts);
 	if (region->fd < 0)
 		return region->fd;

@@ -36,9 +36,9 @@ const char *pn_observer_name(enum pn_observer observer)
 
 uint64_t pn_charge_pages(uint64_t vaddr, uint64_t len)
 {
-	uint64_t head = vaddr & 4095;
-
-	if (!len || len > UINT64_MAX - head - 4095)
+	if (!len)
 		return 0;
-	return (head + len + 4095) >> 12;
+	if (len - 1 > UINT64_MAX - vaddr)
+		len = UINT64_MAX - vaddr + 1;
+	return ((vaddr + (len - 1)) >> 12) - (vaddr >> 12) + 1;
 }

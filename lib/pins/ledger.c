@@ -32,8 +32,8 @@ struct pn_ledger {
 /* Writing under a sequence count; see ledger_format.h. */
 static void write_begin(uint64_t *seq)
 {
-	__atomic_store_n(seq, *seq + 1, __ATOMIC_RELAXED);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	/* Acquire: no store behind it comes before it. */
+	__atomic_fetch_add(seq, 1, __ATOMIC_ACQ_REL);
 }
 
 static void write_end(uint64_t *seq)

@@ -197,10 +197,34 @@ static int refuse(int err, char *why, size_t why_size, const char *text)
 	return -err;
 }
 
+/*
+ * The writer was killed in the middle of changing the header: the count stays odd for good. What
+ * does not change is right all the same; the sums are made anew from the slots.
+ */
+static bool header_was_left(const struct ledger_header *header, const struct ledger_header *again)
+{
+	return header->seq & 1 && header->seq == again->seq && header->magic == LEDGER_MAGIC;
+}
+
+static void sum_slots(struct ledger_content *content)
+{
+	unsigned int counter;
+	size_t i;
+
+	memset(content->predicted, 0, sizeof(content->predicted));
+	for (i = 0; i < content->domain.pin_count; i++) {
+		for (counter = 0; counter < PN_COUNTER_MAX; counter++) {
+			if (content->domain.pins[i].counters & PN_COUNTER_BIT(counter))
+				content->predicted[counter] += content->domain.pins[i].pages;
+		}
+	}
+}
+
 int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why_size)
 {
 	struct ledger_header header, again;
 	const char *trouble;
+	bool left = false;
 	struct stat st;
 	int ret;
 
@@ -211,6 +235,10 @@ int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why
 		return refuse(EBADMSG, why, why_size, "it is not a regular file");
 	ret = read_steady(
 		fd, &header, &again, sizeof(header), offsetof(struct ledger_header, seq), 0);
+	if (ret == -EAGAIN && header_was_left(&header, &again)) {
+		left = true;
+		ret = 0;
+	}
 	if (ret == -ENODATA)
 		return refuse(EBADMSG, why, why_size, "it is truncated");
 	if (ret)
@@ -231,5 +259,8 @@ int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why
 			ret == -EBADMSG   ? "a mapping in it makes no sense"
 			: ret == -ENODATA ? "it is truncated"
 					  : strerror(-ret));
+	if (left)
+		sum_slots(content);
+	content->left_in_change = left;
 	return 0;
 }

@@ -16,7 +16,9 @@ struct ledger_content {
 	uint64_t before[PN_COUNTER_MAX];
 	uint64_t predicted[PN_COUNTER_MAX];
 	uint64_t unrecorded;
-	uint64_t unsteady; /* slots that kept changing while they were read */
+	bool left_in_change; /* its writer ended while it changed the header: sums are of the slots
+			      */
+	uint64_t unsteady;   /* slots that kept changing while they were read */
 	struct pn_pins_domain domain;
 };
 

@@ -32,6 +32,7 @@ static int PN_PRINTF(2, 3) note(struct pn_pins_report *report, const char *fmt, 
 {
 	char **notes = realloc(report->notes, (report->note_count + 1) * sizeof(*notes));
 	va_list args;
+	char *at;
 	int len;
 
 	if (!notes)
@@ -42,7 +43,11 @@ static int PN_PRINTF(2, 3) note(struct pn_pins_report *report, const char *fmt, 
 	va_end(args);
 	if (len < 0)
 		return -ENOMEM;
-	report->note_count++;
+	/* File names are in it, which anybody may choose, and it goes to terminals. */
+	for (at = notes[report->note_count++]; *at; at++) {
+		if (*at < ' ' || *at > 126)
+			*at = '?';
+	}
 	return 0;
 }
 
@@ -137,6 +142,12 @@ static int take(struct gather *gather, struct ledger_content *content)
 			"process %d has %" PRIu64
 			" mappings that found no room in its ledger; they are in its sums",
 			(int)content->pid, content->unrecorded);
+	if (content->left_in_change)
+		note(gather->report,
+			"a ledger of process %d was left in the middle of a change; its sums are "
+			"those of "
+			"its mappings",
+			(int)content->pid);
 	if (content->unsteady)
 		note(gather->report,
 			"%" PRIu64 " mappings of process %d changed too fast to be read",

@@ -28,6 +28,8 @@ SUITES = {
     "traffic": (MACHINE, None),
     "modes": (MACHINE, None),
     "refusals": (MACHINE, None),
+    "devices": (MACHINE, ["6.12", "stock-6.1", "stock-6.12"]),
+    "numa": (["--numa", "2", "--memory", "2048", "--hugepages", "64", "--nic", "e1000e,node=1,vfio"], ["6.12"]),
     "no-iommu": (["--iommu", "none", *ONE_CARD], ["stock-6.12", "6.12"]),
 }
 # Kernels with every debugging aid on are slow: they see the life cycle, not the sweeps.

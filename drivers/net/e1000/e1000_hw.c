@@ -210,9 +210,20 @@ static bool is_unicast(const uint8_t mac[PN_MAC_LEN])
 	return !(mac[0] & 1) && memcmp(mac, zero, PN_MAC_LEN) != 0;
 }
 
-/* A reset loads the first receive address from the EEPROM ([8254x] 5.6.1); if it holds none, the
- * EEPROM's first three words are read. */
-int e1000_hw_read_mac(struct e1000_hw *hw)
+static bool mac_from_eeprom(struct e1000_hw *hw)
+{
+	uint16_t value;
+
+	for (uint32_t word = 0; word < 3; word++) {
+		if (read_eeprom(hw, word, &value))
+			return false;
+		hw->mac[2 * word] = (uint8_t)value;
+		hw->mac[2 * word + 1] = (uint8_t)(value >> 8);
+	}
+	return is_unicast(hw->mac);
+}
+
+static bool mac_from_registers(struct e1000_hw *hw)
 {
 	uint32_t low = e1000_read(hw, E1000_RAL0);
 	uint32_t high = e1000_read(hw, E1000_RAH0);
@@ -221,23 +232,20 @@ int e1000_hw_read_mac(struct e1000_hw *hw)
 		hw->mac[i] = (uint8_t)(low >> (8 * i));
 	hw->mac[4] = (uint8_t)high;
 	hw->mac[5] = (uint8_t)(high >> 8);
-	if ((high & E1000_RAH_AV) && is_unicast(hw->mac))
-		return 0;
-	for (uint32_t word = 0; word < 3; word++) {
-		uint16_t value;
+	return (high & E1000_RAH_AV) && is_unicast(hw->mac);
+}
 
-		if (read_eeprom(hw, word, &value))
-			return pn_fail(EIO,
-				"port %s: there is no address in RAL/RAH, and the EEPROM does not "
-				"answer",
-				hw->name);
-		hw->mac[2 * word] = (uint8_t)value;
-		hw->mac[2 * word + 1] = (uint8_t)(value >> 8);
-	}
-	if (!is_unicast(hw->mac))
-		return pn_fail(
-			EIO, "port %s: the EEPROM holds no valid Ethernet address", hw->name);
-	return 0;
+/*
+ * The card's own address is in the first three words of its EEPROM ([8254x] 5.6.1). A reset loads
+ * it into the first receive address register, but what is found there may be an earlier user's,
+ * where the reset is not one (QEMU's 82540EM): so that is asked second.
+ */
+int e1000_hw_read_mac(struct e1000_hw *hw)
+{
+	if (mac_from_eeprom(hw) || mac_from_registers(hw))
+		return 0;
+	return pn_fail(EIO,
+		"port %s: neither the EEPROM nor RAL/RAH holds a valid Ethernet address", hw->name);
 }
 
 /* With RCTL.MO at 0, bits 47:36 of the address: [8254x] 13.5.1 */

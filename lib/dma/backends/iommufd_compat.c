@@ -117,16 +117,17 @@ static int compat_attach(void *ctx, const struct pn_dma_device *device, int *dev
  * removed, so that a detached domain is the same on every backend: nothing in the kernel, all of it
  * queued.
  */
-static void compat_detach(void *ctx, int device_fd)
+static int compat_detach(void *ctx, int device_fd)
 {
 	struct vfio_iommu_type1_dma_unmap all = {
 		.argsz = sizeof(all), .flags = VFIO_DMA_UNMAP_FLAG_ALL};
 	struct compat *compat = ctx;
+	int ret = 0;
 
 	if (--compat->devices == 0 && ioctl(compat->container.fd, VFIO_IOMMU_UNMAP_DMA, &all))
-		pn_log(PN_LOG_ERROR, "iommufd did not remove all mappings with the last device: %s",
-			strerror(errno));
+		ret = -errno;
 	vfio_container_detach(&compat->container, device_fd);
+	return ret;
 }
 
 static int compat_map(void *ctx, uint64_t iova, uint64_t vaddr, uint64_t len, unsigned int prot)

@@ -68,9 +68,10 @@ static int type1_attach(void *ctx, const struct pn_dma_device *device, int *devi
 }
 
 /* With the last group the kernel drops every mapping (vfio_iommu_type1_detach_group). */
-static void type1_detach(void *ctx, int device_fd)
+static int type1_detach(void *ctx, int device_fd)
 {
 	vfio_container_detach(ctx, device_fd);
+	return 0;
 }
 
 static int type1_map(void *ctx, uint64_t iova, uint64_t vaddr, uint64_t len, unsigned int prot)

@@ -89,6 +89,11 @@ int vfio_container_open(struct vfio_container *container, const char *node)
 	if (container->fd < 0)
 		return container->fd;
 	ret = ioctl(container->fd, VFIO_GET_API_VERSION);
+	if (ret < 0) {
+		ret = pn_fail(errno, "%s does not answer VFIO_GET_API_VERSION: %s", node,
+			strerror(errno));
+		goto close_fd;
+	}
 	if (ret != VFIO_API_VERSION) {
 		ret = pn_fail(EPROTO, "%s speaks VFIO version %d, Pinion speaks %d", node, ret,
 			VFIO_API_VERSION);
@@ -320,28 +325,44 @@ static const void *find_cap(
 	return NULL;
 }
 
+/* Copied out: iommufd puts this capability behind one of 12 bytes, so its 64-bit numbers are not
+ * aligned. */
+static struct pn_iova_range range_at(const void *cap, uint32_t i)
+{
+	struct vfio_iova_range range;
+
+	memcpy(&range,
+		(const char *)cap +
+			offsetof(struct vfio_iommu_type1_info_cap_iova_range, iova_ranges) +
+			i * sizeof(range),
+		sizeof(range));
+	return (struct pn_iova_range){range.start, range.end};
+}
+
 static int take_ranges(
 	const struct vfio_iommu_type1_info *info, uint32_t have, struct pn_backend_limits *limits)
 {
-	const struct vfio_iommu_type1_info_cap_iova_range *cap;
-	uint32_t i, room;
+	const size_t head = offsetof(struct vfio_iommu_type1_info_cap_iova_range, iova_ranges);
+	uint32_t i, count, room;
+	const void *cap;
 
-	cap = find_cap(info, have, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, sizeof(*cap));
+	cap = find_cap(info, have, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, head);
 	if (!cap)
 		return pn_fail(EOPNOTSUPP,
 			"the kernel does not say which IOVAs are valid (Linux 5.4 and newer do)");
-	room = (have - (uint32_t)((const char *)cap - (const char *)info) -
-		       (uint32_t)sizeof(*cap)) /
-	       (uint32_t)sizeof(cap->iova_ranges[0]);
-	if (!cap->nr_iovas || cap->nr_iovas > room)
-		return pn_fail(EPROTO, "VFIO_IOMMU_GET_INFO: %u IOVA ranges in room for %u",
-			cap->nr_iovas, room);
-	limits->ranges = calloc(cap->nr_iovas, sizeof(*limits->ranges));
+	memcpy(&count,
+		(const char *)cap + offsetof(struct vfio_iommu_type1_info_cap_iova_range, nr_iovas),
+		sizeof(count));
+	room = (uint32_t)((have - (size_t)((const char *)cap - (const char *)info) - head) /
+			  sizeof(struct vfio_iova_range));
+	if (!count || count > room)
+		return pn_fail(
+			EPROTO, "VFIO_IOMMU_GET_INFO: %u IOVA ranges in room for %u", count, room);
+	limits->ranges = calloc(count, sizeof(*limits->ranges));
 	if (!limits->ranges)
-		return pn_fail(ENOMEM, "no memory for %u IOVA ranges", cap->nr_iovas);
-	for (i = 0; i < cap->nr_iovas; i++) {
-		limits->ranges[i].first = cap->iova_ranges[i].start;
-		limits->ranges[i].last = cap->iova_ranges[i].end;
+		return pn_fail(ENOMEM, "no memory for %u IOVA ranges", count);
+	for (i = 0; i < count; i++) {
+		limits->ranges[i] = range_at(cap, i);
 		if (limits->ranges[i].first > limits->ranges[i].last ||
 			(i && limits->ranges[i].first <= limits->ranges[i - 1].last)) {
 			free(limits->ranges);
@@ -350,7 +371,7 @@ static int take_ranges(
 				EPROTO, "VFIO_IOMMU_GET_INFO: IOVA range %u makes no sense", i);
 		}
 	}
-	limits->range_count = cap->nr_iovas;
+	limits->range_count = count;
 	return 0;
 }
 

@@ -2,7 +2,9 @@
 """Sends Ethernet frames of a private type on an interface, and can check what comes back:
 blast.py IFACE COUNT MAC          send COUNT frames to MAC
 blast.py IFACE COUNT MAC echo     ... and print how many came back with swapped addresses
-blast.py IFACE 0 MAC sizes        send one frame of each length, print "all" if each came back unchanged"""
+blast.py IFACE 0 MAC sizes [FROM TO STEP]
+                                  send one frame of each length (60 to 1514), print "all" if each came back
+                                  unchanged, else how many did"""
 
 import socket
 import struct
@@ -35,7 +37,7 @@ def collect(link, waiting):
     back = 0
     while waiting:
         try:
-            got = link.recv(4096)
+            got = link.recv(65536)
         except TimeoutError:
             return back
         number, = struct.unpack("!I", got[14:18])
@@ -50,7 +52,8 @@ def main():
     mode = sys.argv[4] if len(sys.argv) > 4 else "send"
     link = open_socket(name)
     source = link.getsockname()[4]
-    lengths = list(range(60, 1515)) if mode == "sizes" else [60] * count
+    first, last, step = map(int, sys.argv[5:8] or (60, 1514, 1))
+    lengths = list(range(first, last + 1, step)) if mode == "sizes" else [60] * count
     back, waiting = 0, {}
     for number, length in enumerate(lengths):
         sent = frame(source, target, number, length)

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Devices and ports one by one: interrupts, filters, link, frames of several buffers, the example of the guide."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from guest import (BUILD, GUEST, MIB, NICS, PINION, Suite, as_user, bind, check, equal, hosts, must, run, testpmd_json,
+                   unbind)
+
+PROGRAMS = os.path.join(BUILD, "tests/vm/programs")
+BLAST = os.path.join(os.path.dirname(os.path.abspath(__file__)), "blast.py")
+CARDS = {"82574L": (NICS[0], NICS[2:4]), "82540EM": (NICS[4], NICS[6:8])}
+
+
+class Card:
+    """The program card, running."""
+
+    def __init__(self, card, *words):
+        self.process = subprocess.Popen(as_user([os.path.join(PROGRAMS, "card"), card, *words], 8 * MIB),
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True)
+        line = self.process.stdout.readline()
+        if line != "ready\n":
+            raise AssertionError(f"card did not start: {line}{self.process.communicate()[1]}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self):
+        out, errors = self.process.communicate(timeout=30)
+        equal(self.process.returncode, 0, f"exit status of card ({errors})")
+        return out
+
+
+def test_irq(card, kinds):
+    done = run(*as_user([os.path.join(PROGRAMS, "irq"), card], 8 * MIB))
+    equal(done.returncode, 0, f"irq: {done.stdout}{done.stderr}")
+    equal([line.split()[0] for line in done.stdout.splitlines()[:-1]], kinds, "kinds of interrupt that fired")
+
+
+def blast(pair, mac, count, *more):
+    return must(*pair.on(0, sys.executable, BLAST, pair.links[0], str(count), mac, *more))
+
+
+def test_filters(card, peers):
+    own, group, other = "02:00:00:00:00:42", "01:00:5e:00:00:07", "01:00:5e:11:22:33"
+    with hosts(*peers, "x") as pair:
+        with Card(card, "mac", own, "multicast", group) as program:
+            time.sleep(1)
+            for mac in (own, group, other, "02:00:00:00:00:43", "ff:ff:ff:ff:ff:ff"):
+                blast(pair, mac, 40)
+            time.sleep(0.5)
+            out = program.end()
+            for mac, want in ((own, 40), (group, 40), ("ff:ff:ff:ff:ff:ff", 40), (other, 0), ("02:00:00:00:00:43", 0)):
+                got = [int(line.split()[2]) for line in out.splitlines() if line.startswith(f"to {mac} ")]
+                equal(sum(got), want, f"frames for {mac}")
+        with Card(card, "all-multicast") as program:
+            time.sleep(1)
+            blast(pair, other, 40)
+            blast(pair, own, 40)
+            time.sleep(0.5)
+            out = program.end()
+            check(f"to {other} 40\n" in out and f"to {own}" not in out, f"all-multicast, no unicast of others: {out}")
+
+
+def test_jumbo(card, peers, mtu):
+    """Frames longer than a buffer arrive as chains and are sent as chains, whole."""
+    with hosts(*peers, "j") as pair:
+        must("ip", "-n", pair.names[0], "link", "set", pair.links[0], "mtu", str(mtu))
+        with Card(card, "promiscuous", "mtu", str(mtu)) as program:
+            time.sleep(1)
+            text = blast(pair, "02:00:00:00:00:01", 0, "sizes", "1500", str(mtu + 14), "97")
+            equal(text.strip(), "all", "frames that came back unchanged")
+            out = program.end()
+            check("bad 0 errors 0" in out, out)
+            check("segments 1\n" not in out, f"some frames took several buffers: {out}")
+
+
+def test_too_long(card, peers):
+    """Frames beyond the MTU are the card's to drop: counted, and the port goes on."""
+    with hosts(*peers, "l") as pair:
+        must("ip", "-n", pair.names[0], "link", "set", pair.links[0], "mtu", "4000")
+        with Card(card, "promiscuous") as program:
+            time.sleep(1)
+            equal(blast(pair, "02:00:00:00:00:01", 0, "sizes", "3000", "3400", "97").split()[0], "0", "frames back")
+            equal(blast(pair, "02:00:00:00:00:01", 30, "echo").strip(), "30", "frames of normal length afterwards")
+            out = program.end()
+            check("longest 60 " in out, out)
+
+
+def test_link(card, index):
+    with Card(card, "link") as program:
+        equal(program.process.stdout.readline().split()[:2], ["link", "up"], "link at first")
+        must(os.path.join(GUEST, "monitor"), "set_link", f"nic{index}", "off")
+        equal(program.process.stdout.readline().split()[:2], ["link", "down"], "link after the cable is pulled")
+        must(os.path.join(GUEST, "monitor"), "set_link", f"nic{index}", "on")
+        equal(program.process.stdout.readline().split()[:2], ["link", "up"], "link after it is put back")
+        program.end()
+
+
+def test_example(card, peers):
+    """doc/examples/first.c, as the guide says."""
+    with hosts(*peers, "e") as pair:
+        program = subprocess.Popen(as_user([os.path.join(PROGRAMS, "first"), "100", card], 2 * MIB),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            time.sleep(2)
+            for _ in range(20):
+                blast(pair, "02:00:00:00:00:01", 100)
+                if program.poll() is not None:
+                    break
+            out, errors = program.communicate(timeout=20)
+        finally:
+            program.kill()
+        # QEMU keeps frames for a card that does not receive, and with them the sender's socket and network
+        # namespace: take them off the wire.
+        testpmd_json("-a", card, "--forward", "rxonly", "--duration", "0.5")
+        equal(program.returncode, 0, f"first: {errors}")
+        check("COUNTER (PAGES)" in out, out)
+
+
+def test_devices():
+    """What `pinion devices` says is what sysfs says."""
+    document = json.loads(must(*as_user([PINION, "devices", "--json", "--all"])))
+    listed = {entry["address"]: entry for entry in document["devices"]}
+    equal(sorted(listed), sorted(os.listdir("/sys/bus/pci/devices")), "devices")
+    for address, entry in listed.items():
+        path = f"/sys/bus/pci/devices/{address}"
+        with open(f"{path}/vendor", encoding="ascii") as vendor, open(f"{path}/device", encoding="ascii") as device:
+            equal(entry["id"], f"{vendor.read().strip()[2:]}:{device.read().strip()[2:]}", f"id of {address}")
+        driver = os.path.basename(os.readlink(f"{path}/driver")) if os.path.exists(f"{path}/driver") else None
+        equal(entry["driver"], driver, f"driver of {address}")
+        group = int(os.path.basename(os.readlink(f"{path}/iommu_group")))
+        equal(entry["iommu_group"], group, f"group of {address}")
+    for card in (NICS[0], NICS[4]):
+        equal((listed[card]["usable"], listed[card]["reason"]), (True, None), f"{card} is usable")
+    equal(listed[NICS[2]]["usable"], False, "a card of the kernel's is not usable")
+
+
+def main():
+    suite = Suite()
+    bind(*[card for card, _ in CARDS.values()])
+    suite.run("pinion devices", test_devices)
+    suite.run("82574L: MSI-X, MSI and INTx", test_irq, NICS[0], ["msix", "msi", "intx"])
+    suite.run("82540EM: INTx", test_irq, NICS[4], ["intx"])
+    suite.run("the example of the guide", test_example, NICS[0], NICS[2:4])
+    for index, (model, (card, peers)) in zip((0, 4), CARDS.items()):
+        suite.run(f"{model}: unicast and multicast filters", test_filters, card, peers)
+        suite.run(f"{model}: jumbo frames", test_jumbo, card, peers, 4000)
+        suite.run(f"{model}: frames beyond the MTU", test_too_long, card, peers)
+        suite.run(f"{model}: link state", test_link, card, index)
+    unbind(*[card for card, _ in CARDS.values()])
+    suite.end()
+
+
+if __name__ == "__main__":
+    main()
