@@ -33,10 +33,15 @@ _Static_assert(sizeof(struct e1000_desc) == 16, "descriptor layout");
 #define E1000_RING_MAX   4096u
 #define E1000_RING_ALIGN 8u
 
-/* Descriptors that are given to the device at a time, and those between two that ask for a report:
- * each is one MMIO write, or one write of the device to memory. */
-#define E1000_RX_BATCH 32u
-#define E1000_TX_BATCH 32u
+/*
+ * Receive descriptors are given to the device in multiples of E1000_RX_BATCH, when a quarter of the
+ * ring is empty, at most E1000_RX_REFILL_MAX: each time costs a doorbell, which on an emulated card
+ * is as much as forwarding several packets. Transmit descriptors between two that ask for a report:
+ * each costs a write of the device to memory.
+ */
+#define E1000_RX_BATCH      32u
+#define E1000_RX_REFILL_MAX 128u
+#define E1000_TX_BATCH      32u
 
 /* What the supported devices differ in. */
 struct e1000_model {
@@ -137,7 +142,8 @@ struct e1000_rxq {
 	uint16_t next;
 	uint16_t fill; /* the first empty slot: next + armed */
 	uint16_t armed;
-	uint16_t buf_size; /* what the device may write to a buffer: RCTL.BSIZE */
+	uint16_t refill_at; /* empty slots that are worth a doorbell */
+	uint16_t buf_size;  /* what the device may write to a buffer: RCTL.BSIZE */
 	bool dropping; /* the rest of a packet that is being dropped, up to its last descriptor */
 	/* The packet whose last descriptor has not come yet. */
 	struct pn_buf *first;

@@ -47,6 +47,15 @@ static uint16_t wrap(const struct e1000_rxq *q, uint32_t slot)
 	return (uint16_t)(slot >= q->size ? slot - q->size : slot);
 }
 
+static uint16_t refill_at(uint16_t size)
+{
+	uint16_t quarter = (uint16_t)(size / 4);
+
+	if (quarter < E1000_RX_BATCH)
+		return E1000_RX_BATCH;
+	return quarter < E1000_RX_REFILL_MAX ? quarter : E1000_RX_REFILL_MAX;
+}
+
 int e1000_rxq_init(struct e1000_rxq *q, struct e1000_hw *hw, struct pn_heap *heap,
 	struct pn_pool *pool, uint16_t size)
 {
@@ -77,6 +86,7 @@ int e1000_rxq_init(struct e1000_rxq *q, struct e1000_hw *hw, struct pn_heap *hea
 	q->next = 0;
 	q->fill = 0;
 	q->armed = 0;
+	q->refill_at = refill_at(size);
 	q->buf_size = buf_size;
 	q->dropping = false;
 	q->first = NULL;
@@ -144,8 +154,8 @@ void e1000_rxq_drain(struct e1000_rxq *q)
 }
 
 /*
- * Refill once a batch of slots is empty. When the pool cannot give that many the ring lives on what
- * it has; below a batch it takes any number, so that it does not run dry while there are buffers.
+ * Refill the empty slots. When the pool cannot give that many the ring lives on what it has; below
+ * a batch it takes any number, so that it does not run dry while there are buffers.
  */
 static inline void refill(struct e1000_rxq *q)
 {
@@ -270,7 +280,7 @@ static inline __attribute__((always_inline)) uint16_t rx_burst(
 	e1000_rmb();
 	e1000_count(&q->packets, n);
 	e1000_count(&q->bytes, bytes);
-	if (q->size - 1u - left >= E1000_RX_BATCH)
+	if (q->size - 1u - left >= q->refill_at)
 		refill(q);
 	return n;
 }
