@@ -221,7 +221,7 @@ static int check_memory(uint64_t bytes)
 	if (bytes > room)
 		return pn_fail(ENOMEM,
 			"%" PRIu64 " bytes on 4 KiB pages are needed, memory.max of the control "
-				   "group leaves %" PRIu64,
+			"group leaves %" PRIu64,
 			bytes, room);
 	return 0;
 }
