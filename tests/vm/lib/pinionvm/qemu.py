@@ -20,8 +20,8 @@ MAX_SHARES = 0x10 - FIRST_SHARE_SLOT
 # Fewer start-up seconds without KVM, and a kernel that stops at an oops.
 KERNEL_ARGS = ["console=ttyS0", "panic=-1", "oops=panic", "nokaslr", "no_timer_check", "tsc=reliable",
                "mitigations=off", "random.trust_cpu=on", "8250.nr_uarts=1", "printk.devkmsg=on",
-               "rcupdate.rcu_expedited=1", "cgroup_no_v1=all", "audit=0", "apparmor=0",
-               "transparent_hugepage=madvise", "dummy.numdummies=0"]
+               "rcupdate.rcu_expedited=1", "rcupdate.rcu_cpu_stall_timeout=60", "watchdog_thresh=30",
+               "cgroup_no_v1=all", "audit=0", "apparmor=0", "transparent_hugepage=madvise", "dummy.numdummies=0"]
 
 IOMMU_KERNEL_ARGS = {
     "intel": ["intel_iommu=on"],
