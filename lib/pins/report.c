@@ -263,11 +263,11 @@ static void observe(struct gather *gather, size_t index)
 	if (ret || state.start_time != gather->start_times[index]) {
 		if (told)
 			note(gather->report,
-				"process %d is gone and left its ledger behind: what it held went "
-				"with its "
-				"last file "
-				"descriptor",
-				(int)process->pid);
+				"process %d is gone and left its ledger behind%s: what it held "
+				"went with its "
+				"last file descriptor",
+				(int)process->pid,
+				gather->query->prune ? ", which is removed now" : "");
 		return;
 	}
 	process->alive = true;
