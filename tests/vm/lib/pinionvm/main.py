@@ -13,6 +13,7 @@ from .machine import Machine
 
 PROJECT = pathlib.Path(__file__).resolve().parents[4]
 LAST_LINES = 25
+STARTS = 3
 
 
 def say(text):
@@ -56,9 +57,25 @@ def _kerneldir(name):
     return 0
 
 
+def _was_emulator(machine):
+    """Did the guest die at start because of QEMU's TCG, not of its own? With several processors TCG sometimes runs
+    an instruction that the kernel is patching at that moment (jump labels, while the clock is set up), and the int3
+    that stands in for it meanwhile is an oops. Nothing of ours has run by then."""
+    return machine.ready_after is None and any("Oops: int3" in line for line in machine.log_lines())
+
+
 def run(options, nics, project=PROJECT, out=None, err=None):
     """Run one command in one machine. Returns (status, machine, troubles)."""
     kernel = kernels.prepare(options.kernel)
+    for _ in range(STARTS - 1):
+        result = _run_once(kernel, options, nics, project, out, err)
+        if not _was_emulator(result[1]):
+            return result
+        say("that was the emulator's doing (int3 while the kernel patched itself); starting again")
+    return _run_once(kernel, options, nics, project, out, err)
+
+
+def _run_once(kernel, options, nics, project, out, err):
     with Machine(kernel, options, nics, str(project), out, err) as machine:
         try:
             with terminal.raw() if options.tty else contextlib.nullcontext():
