@@ -55,6 +55,12 @@ ssize_t pn_read_file(const char *path, char *buf, size_t size);
  * No error text. */
 int pn_read_u64(const char *path, uint64_t *value);
 
+/*
+ * May a file of this size be made, or does RLIMIT_FSIZE forbid it? The kernel answers an attempt
+ * with a signal that ends the process. 0 or -EFBIG. No error text.
+ */
+int pn_file_size_allowed(uint64_t size);
+
 /* Last component of what a symbolic link points to. 0 or a negative errno. No error text. */
 int pn_link_name(const char *path, char *buf, size_t size);
 

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base_priv.h"
@@ -72,4 +73,13 @@ int pn_link_name(const char *path, char *buf, size_t size)
 		return -E2BIG;
 	strcpy(buf, name);
 	return 0;
+}
+
+int pn_file_size_allowed(uint64_t size)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return 0;
+	return size > limit.rlim_cur ? -EFBIG : 0;
 }

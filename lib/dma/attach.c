@@ -37,8 +37,7 @@ static int check_index(const struct pn_domain *domain, const struct pn_backend_l
 	}
 	if (domain->device_count == 0 && domain->index.count > limits->entries_left)
 		return pn_fail(ENOSPC,
-			"%zu mappings are queued, the kernel takes %" PRIu64
-			"; raise vfio_iommu_type1.dma_entry_limit",
+			"%zu mappings are queued, the kernel takes %" PRIu64 "; " ENTRY_BUDGET_MEND,
 			domain->index.count, limits->entries_left);
 	return 0;
 }
@@ -47,11 +46,15 @@ static int check_index(const struct pn_domain *domain, const struct pn_backend_l
 static int replay(struct pn_domain *domain)
 {
 	struct mapping **list = domain->index.by_iova;
+	uint64_t more = 0;
 	int ret = 0;
 	size_t i;
 
+	for (i = 0; i < domain->index.count; i++)
+		more += pn_charge_pages(list[i]->vaddr, list[i]->len);
 	for (i = 0; i < domain->index.count; i++) {
-		ret = domain_kernel_map(domain, list[i]);
+		more -= pn_charge_pages(list[i]->vaddr, list[i]->len);
+		ret = domain_kernel_map(domain, list[i], more);
 		if (ret)
 			break;
 	}
@@ -75,7 +78,8 @@ static void tell_ledger(struct pn_domain *domain)
 		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s%s",
 			used ? " " : "", device->address);
 	pn_ledger_devices(domain->ledger, domain->device_count, names);
-	pn_ledger_charge(domain->ledger, &domain->rule, pn_exempt_now());
+	domain->exempt = pn_exempt_now();
+	pn_ledger_charge(domain->ledger, &domain->rule, domain->exempt);
 }
 
 static void take_limits(struct pn_domain *domain, struct pn_backend_limits *limits)

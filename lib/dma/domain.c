@@ -117,6 +117,7 @@ int pn_domain_create(struct pn_domain **out, const struct pn_domain_opts *opts)
 	domain->backend->charge(domain->ctx, &domain->rule);
 	domain->entries = UINT64_MAX;
 	domain->page_sizes = PN_PAGE_4K;
+	domain->exempt = pn_exempt_now();
 	owner = (struct pn_ledger_owner){
 		domain->backend->name, domain->node, &domain->rule, pn_exempt_now()};
 	ret = pn_ledger_open(&domain->ledger, opts->ledger_dir, &owner);
@@ -164,7 +165,7 @@ static const char *mapping_text(
 }
 
 /* The kernel refused a map: the reason in words. */
-static int fail_map(struct pn_domain *domain, const struct mapping *mapping, int err)
+static int fail_map(struct pn_domain *domain, const struct mapping *mapping, uint64_t more, int err)
 {
 	char what[160];
 
@@ -172,7 +173,7 @@ static int fail_map(struct pn_domain *domain, const struct mapping *mapping, int
 	switch (err) {
 	case -ENOMEM:
 		return pn_explain_enomem(
-			&domain->rule, pn_charge_pages(mapping->vaddr, mapping->len), what);
+			&domain->rule, pn_charge_pages(mapping->vaddr, mapping->len), more, what);
 	case -EFAULT:
 		return pn_fail(EFAULT,
 			"%s: EFAULT: the memory is not there, may not be written by this process, "
@@ -185,7 +186,7 @@ static int fail_map(struct pn_domain *domain, const struct mapping *mapping, int
 	case -ENOSPC:
 		return pn_fail(ENOSPC,
 			"%s: the entry budget is used up (%" PRIu64
-			" mappings are made); raise it: vfio_iommu_type1.dma_entry_limit",
+			" mappings are made); " ENTRY_BUDGET_MEND,
 			what, mapped_count(domain));
 	case -EINVAL:
 		return pn_fail(
@@ -195,16 +196,25 @@ static int fail_map(struct pn_domain *domain, const struct mapping *mapping, int
 	}
 }
 
-int domain_kernel_map(struct pn_domain *domain, struct mapping *mapping)
+/* Capabilities may have been dropped, or the user changed, since the ledger was told. */
+static void tell_charge(struct pn_domain *domain, bool exempt)
+{
+	if (exempt != domain->exempt)
+		pn_ledger_charge(domain->ledger, &domain->rule, exempt);
+	domain->exempt = exempt;
+}
+
+int domain_kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more)
 {
 	bool exempt = pn_exempt_now();
 	struct pn_pin old, pin;
 	int ret;
 
+	tell_charge(domain, exempt);
 	ret = domain->backend->map(
 		domain->ctx, mapping->iova, mapping->vaddr, mapping->len, mapping->prot);
 	if (ret)
-		return fail_map(domain, mapping, ret);
+		return fail_map(domain, mapping, more, ret);
 	domain_pin(mapping, &old);
 	mapping->in_kernel = true;
 	mapping->counters = exempt ? domain->rule.exempt_counters : domain->rule.counters;
@@ -263,8 +273,7 @@ static int check_map(struct pn_domain *domain, const struct pn_region_info *info
 				    "known; destroy it");
 	if (mapped_count(domain) >= domain->entries)
 		return pn_fail(ENOSPC,
-			"the entry budget of %" PRIu64
-			" mappings is used up; raise it: vfio_iommu_type1.dma_entry_limit",
+			"the entry budget of %" PRIu64 " mappings is used up; " ENTRY_BUDGET_MEND,
 			domain->entries);
 	return 0;
 }
@@ -343,7 +352,7 @@ static int map_locked(struct pn_domain *domain, struct pn_region *region, uint64
 	domain_pin(mapping, &pin);
 	pn_ledger_add(domain->ledger, &pin, &mapping->slot);
 	if (domain->device_count) {
-		ret = domain_kernel_map(domain, mapping);
+		ret = domain_kernel_map(domain, mapping, 0);
 		if (ret)
 			goto forget;
 	}
@@ -397,7 +406,7 @@ static int unmap_run(struct pn_domain *domain, size_t first, size_t last)
 		err = pn_fail(-ret, "unmapping IOVA %#" PRIx64 ", %" PRIu64 " bytes: %s",
 			list[i]->iova, list[i]->len, strerror(-ret));
 		while (i-- > first) {
-			if (domain_kernel_map(domain, list[i])) {
+			if (domain_kernel_map(domain, list[i], 0)) {
 				domain->damaged = true;
 				return pn_fail_append(err, "; and the roll-back failed: the domain "
 							   "is damaged, destroy it");

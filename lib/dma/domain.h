@@ -11,6 +11,11 @@
 #include "index.h"
 #include "pins_priv.h"
 
+/* vfio_iommu_type1's module parameter; a container takes it over when it is opened. */
+#define ENTRY_BUDGET_MEND                                             \
+	"raise it as root, before the program starts: echo 131072 > " \
+	"/sys/module/vfio_iommu_type1/parameters/dma_entry_limit"
+
 struct attached {
 	struct attached *next;
 	int fd;
@@ -31,6 +36,7 @@ struct pn_domain {
 	uint64_t page_sizes;
 	uint64_t entries; /* mappings that the kernel takes in all; UINT64_MAX: no limit */
 	bool limits_known;
+	bool exempt; /* as the ledger has it */
 	bool damaged;
 	char node[40];
 	char chosen[512];
@@ -41,9 +47,9 @@ const struct pn_iova_range *domain_ranges(const struct pn_domain *domain, unsign
 
 /*
  * Make an index entry in the kernel, or take it out of it, and write the ledger. With the lock
- * held, a device attached.
+ * held, a device attached. more: pages that are to be mapped after it, for the words of a refusal.
  */
-int domain_kernel_map(struct pn_domain *domain, struct mapping *mapping);
+int domain_kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more);
 int domain_kernel_unmap(struct pn_domain *domain, struct mapping *mapping);
 /* The kernel let go of it by itself. */
 void domain_mark_queued(struct pn_domain *domain, struct mapping *mapping);

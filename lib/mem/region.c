@@ -178,11 +178,39 @@ static uint64_t number_after(const char *text, const char *name)
 	return at ? strtoull(at + strlen(name), NULL, 10) : UINT64_MAX;
 }
 
-/* What memory.max of the process's own control group (v2) leaves, or UINT64_MAX. */
+/*
+ * What one control group (v2) leaves: its memory.max without what is in use, less the page cache,
+ * which the kernel gives up first. UINT64_MAX: no limit there.
+ */
+static uint64_t group_room(const char *group)
+{
+	char path[700], text[8192];
+	uint64_t most, used, cache = 0, part;
+	size_t i;
+	static const char *const names[] = {"\ninactive_file ", "\nactive_file "};
+
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+	if (pn_read_u64(path, &most)) /* "max" is not a number */
+		return UINT64_MAX;
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
+	if (pn_read_u64(path, &used))
+		return UINT64_MAX;
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.stat", group);
+	if (pn_read_file(path, text, sizeof(text)) < 0)
+		text[0] = '\0';
+	for (i = 0; i < PN_ARRAY_SIZE(names); i++) {
+		part = number_after(text, names[i]);
+		cache += part == UINT64_MAX ? 0 : part;
+	}
+	used -= cache < used ? cache : used;
+	return most > used ? most - used : 0;
+}
+
+/* The least that the process's own control group and those above it leave. */
 static uint64_t cgroup_room(void)
 {
-	char text[512], path[600], *group, *end;
-	uint64_t most, used;
+	char text[600], *group, *end;
+	uint64_t room = UINT64_MAX, here;
 
 	if (pn_read_file("/proc/self/cgroup", text, sizeof(text)) < 0)
 		return UINT64_MAX;
@@ -193,13 +221,16 @@ static uint64_t cgroup_room(void)
 	end = strchr(group, '\n');
 	if (end)
 		*end = '\0';
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
-	if (pn_read_u64(path, &most)) /* "max" is not a number */
-		return UINT64_MAX;
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
-	if (pn_read_u64(path, &used))
-		return UINT64_MAX;
-	return most > used ? most - used : 0;
+	for (;;) {
+		here = group_room(group);
+		room = here < room ? here : room;
+		if (!group[1])
+			break;
+		end = strrchr(group, '/');
+		/* Of "/name" remains "/": inside a control group namespace that has limits too. */
+		*(end == group ? end + 1 : end) = '\0';
+	}
+	return room;
 }
 
 /* Small pages are not reserved: what is not there ends with the kernel killing a process, so look
@@ -221,7 +252,7 @@ static int check_memory(uint64_t bytes)
 	if (bytes > room)
 		return pn_fail(ENOMEM,
 			"%" PRIu64 " bytes on 4 KiB pages are needed, memory.max of the control "
-			"group leaves %" PRIu64,
+			"group, or of one above it, leaves %" PRIu64,
 			bytes, room);
 	return 0;
 }
@@ -334,6 +365,12 @@ static int build(struct pn_region *region, const struct pn_region_opts *opts)
 	ret = huge ? 0 : check_memory(region->size);
 	if (ret)
 		return ret;
+	if (pn_file_size_allowed(region->size))
+		return pn_fail(EFBIG,
+			"a region of %" PRIu64 " bytes is a file to the kernel, and RLIMIT_FSIZE "
+			"is smaller; before the program starts: "
+			"ulimit -f unlimited",
+			region->size);
 	region->fd = open_backing(region, opts);
 	if (region->fd < 0)
 		return region->fd;

@@ -76,13 +76,14 @@ static void mend(char *buf, size_t size, uint64_t need, const struct rlimit *lim
 			bytes, bytes, bytes);
 }
 
-int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const char *what)
+int pn_explain_enomem(
+	const struct pn_charge_rule *rule, uint64_t pages, uint64_t more, const char *what)
 {
 	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 	const char *name = pn_counter_name(rule->limited);
 	struct pn_figure figure;
 	bool at_least;
-	char how[256];
+	char how[256], queued[64] = "";
 	uint64_t allowed, need;
 
 	getrlimit(RLIMIT_MEMLOCK, &limit);
@@ -120,13 +121,22 @@ int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const c
 			"memory.events",
 			what, name, figure.pages, pn_observer_name(figure.observer), pages, need,
 			allowed);
-	mend(how, sizeof(how), need, &limit);
+	if (figure.observer == PN_OBSERVER_NONE)
+		return pn_fail(ENOMEM,
+			"%s: ENOMEM: %" PRIu64
+			" pages would be charged to %s (%s), which cannot be observed "
+			"(/proc is not there or hidden); the limit, RLIMIT_MEMLOCK, is %" PRIu64
+			" pages",
+			what, pages, name, scope(rule->limited), allowed);
+	if (more)
+		snprintf(queued, sizeof(queued), " (and %" PRIu64 " more pages are queued)", more);
+	mend(how, sizeof(how), need + more, &limit);
 	return pn_fail(ENOMEM,
 		"%s: RLIMIT_MEMLOCK is too low: %" PRIu64 " pages (%" PRIu64
 		" bytes) would be charged to %s (%s), which holds %s%" PRIu64
 		" pages already (%s); the limit is %" PRIu64 " pages (%" PRIu64
-		" bytes), short by %" PRIu64 "; %s",
+		" bytes), short by %s%" PRIu64 "%s; %s",
 		what, pages, pages << 12, name, scope(rule->limited), at_least ? "at least " : "",
 		figure.pages, pn_observer_name(figure.observer), allowed, (uint64_t)limit.rlim_cur,
-		need - allowed, how);
+		at_least ? "at least " : "", need > allowed ? need - allowed : 0, queued, how);
 }

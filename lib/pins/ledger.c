@@ -21,6 +21,7 @@
 
 struct pn_ledger {
 	int fd;
+	pid_t pid;      /* of its owner */
 	char path[256]; /* "" when it is in memory only */
 	struct ledger_header *header;
 	struct ledger_slot **segments;
@@ -64,6 +65,9 @@ static int grow(struct pn_ledger *ledger)
 	if (!free_slots)
 		return -ENOMEM;
 	ledger->free_slots = free_slots;
+	ret = pn_file_size_allowed((uint64_t)at + LEDGER_SEGMENT_BYTES);
+	if (ret)
+		return ret;
 	/* Allocated now: a full tmpfs must be an error here, not SIGBUS at a later store. */
 	ret = posix_fallocate(ledger->fd, at, (off_t)LEDGER_SEGMENT_BYTES);
 	if (ret)
@@ -79,24 +83,86 @@ static int grow(struct pn_ledger *ledger)
 	return 0;
 }
 
+/*
+ * Whoever holds this lock is the owner: it goes when the owner ends, and at exec(), where pid and
+ * start time stay but the pins go.
+ */
+static int lock(int fd)
+{
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	return fcntl(fd, F_OFD_SETLK, &whole) ? -errno : 0;
+}
+
 static int create_file(struct pn_ledger *ledger, const char *dir)
 {
 	unsigned int n;
-	int fd;
 
 	for (n = 0; n < 10000; n++) {
 		if ((size_t)snprintf(ledger->path, sizeof(ledger->path), "%s/%d-%u%s", dir,
 			    (int)getpid(), n, LEDGER_SUFFIX) >= sizeof(ledger->path))
 			return -ENAMETOOLONG;
-		fd = open(ledger->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd >= 0) {
-			ledger->fd = fd;
+		ledger->fd = open(
+			ledger->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (ledger->fd >= 0)
 			return 0;
-		}
 		if (errno != EEXIST)
 			return -errno;
 	}
 	return -EEXIST;
+}
+
+/* Room for the header and the first segment. On failure the file is as it was opened. */
+static int lay_out(struct pn_ledger *ledger)
+{
+	int ret;
+
+	ret = pn_file_size_allowed(LEDGER_HEADER_SIZE + LEDGER_SEGMENT_BYTES);
+	if (!ret)
+		ret = -posix_fallocate(ledger->fd, 0, LEDGER_HEADER_SIZE);
+	if (ret)
+		return ret;
+	ledger->header =
+		mmap(NULL, LEDGER_HEADER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ledger->fd, 0);
+	if (ledger->header == MAP_FAILED)
+		return -errno;
+	ret = grow(ledger);
+	if (ret)
+		munmap(ledger->header, LEDGER_HEADER_SIZE);
+	return ret;
+}
+
+static int try_directory(struct pn_ledger *ledger, const char *dir)
+{
+	int ret;
+
+	ret = pn_ledger_dir_prepare(dir);
+	if (!ret)
+		ret = create_file(ledger, dir);
+	if (ret)
+		return ret;
+	ret = lock(ledger->fd);
+	if (!ret)
+		ret = lay_out(ledger);
+	if (ret) {
+		unlink(ledger->path);
+		close(ledger->fd);
+	}
+	return ret;
+}
+
+static int try_memory(struct pn_ledger *ledger)
+{
+	int ret;
+
+	ledger->path[0] = '\0';
+	ledger->fd = memfd_create("pinion-ledger", MFD_CLOEXEC);
+	if (ledger->fd < 0)
+		return -errno;
+	ret = lay_out(ledger);
+	if (ret)
+		close(ledger->fd);
+	return ret;
 }
 
 /* In one of the usual directories, or the one given; or in memory. */
@@ -106,26 +172,35 @@ static int create_somewhere(struct pn_ledger *ledger, const char *dir)
 	int ret = -ENOENT;
 	unsigned int i;
 
-	if (dir) {
-		ret = pn_ledger_dir_prepare(dir);
-		if (!ret)
-			ret = create_file(ledger, dir);
-	}
-	for (i = 0; !dir && ret && !pn_ledger_dir_get(i, candidate); i++) {
-		ret = pn_ledger_dir_prepare(candidate);
-		if (!ret)
-			ret = create_file(ledger, candidate);
-	}
+	if (dir)
+		ret = try_directory(ledger, dir);
+	for (i = 0; !dir && ret && !pn_ledger_dir_get(i, candidate); i++)
+		ret = try_directory(ledger, candidate);
 	if (!ret)
 		return 0;
-	ledger->path[0] = '\0';
 	pn_log(PN_LOG_WARNING,
 		"the ledger is in memory only, other processes cannot read it: no directory for it "
 		"can be "
-		"used (last: %s); set PINION_RUNTIME_DIR to one that this user owns",
+		"used (last: %s); set PINION_RUNTIME_DIR to one that this user owns and that has "
+		"room",
 		strerror(-ret));
-	ledger->fd = memfd_create("pinion-ledger", MFD_CLOEXEC);
-	return ledger->fd < 0 ? -errno : 0;
+	return try_memory(ledger);
+}
+
+/* What the counters held before, without what other domains of this process have pinned. */
+static void fill_before(struct ledger_header *header, const struct pn_proc_state *state)
+{
+	uint64_t own[PN_COUNTER_MAX];
+
+	pn_pins_own_predicted(own);
+	header->before[PN_COUNTER_MM_LOCKED] =
+		state->locked - (own[PN_COUNTER_MM_LOCKED] < state->locked
+						? own[PN_COUNTER_MM_LOCKED]
+						: state->locked);
+	header->before[PN_COUNTER_MM_PINNED] =
+		state->pinned - (own[PN_COUNTER_MM_PINNED] < state->pinned
+						? own[PN_COUNTER_MM_PINNED]
+						: state->pinned);
 }
 
 static void fill_header(struct ledger_header *header, const struct pn_ledger_owner *owner)
@@ -136,15 +211,12 @@ static void fill_header(struct ledger_header *header, const struct pn_ledger_own
 	header->header_size = LEDGER_HEADER_SIZE;
 	header->slot_size = LEDGER_SLOT_SIZE;
 	header->pid = getpid();
-	header->uid = getuid();
 	header->pid_namespace = pn_pid_namespace();
 	memset(header->before, 0xff, sizeof(header->before));
 	if (!pn_proc_read(getpid(), &state)) {
 		header->start_time = state.start_time;
-		if (state.counters_known) {
-			header->before[PN_COUNTER_MM_LOCKED] = state.locked;
-			header->before[PN_COUNTER_MM_PINNED] = state.pinned;
-		}
+		if (state.counters_known)
+			fill_before(header, &state);
 	}
 	snprintf(header->path, sizeof(header->path), "%s", owner->path);
 	snprintf(header->node, sizeof(header->node), "%s", owner->node);
@@ -157,39 +229,26 @@ int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledg
 
 	if (!ledger)
 		return pn_fail(ENOMEM, "no memory for a ledger");
+	ledger->pid = getpid();
 	ret = create_somewhere(ledger, dir);
-	if (ret)
-		goto free_ledger;
-	ret = -posix_fallocate(ledger->fd, 0, LEDGER_HEADER_SIZE);
-	if (ret)
-		goto close_file;
-	ledger->header =
-		mmap(NULL, LEDGER_HEADER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ledger->fd, 0);
-	if (ledger->header == MAP_FAILED) {
-		ret = -errno;
-		goto close_file;
+	if (ret) {
+		free(ledger->segments);
+		free(ledger->free_slots);
+		free(ledger);
+		return pn_fail(-ret, "starting the ledger: %s", strerror(-ret));
 	}
 	fill_header(ledger->header, owner);
 	pn_ledger_charge(ledger, owner->charge, owner->exempt);
-	ret = grow(ledger);
-	if (ret)
-		goto unmap;
 	/* Last: a reader takes no file without it. */
 	__atomic_store_n(&ledger->header->magic, LEDGER_MAGIC, __ATOMIC_RELEASE);
 	*out = ledger;
 	return 0;
+}
 
-unmap:
-	munmap(ledger->header, LEDGER_HEADER_SIZE);
-close_file:
-	if (ledger->path[0])
-		unlink(ledger->path);
-	close(ledger->fd);
-free_ledger:
-	free(ledger->segments);
-	free(ledger->free_slots);
-	free(ledger);
-	return pn_fail(-ret, "starting the ledger: %s", strerror(-ret));
+/* A child that fork() made has the ledger mapped, but it is its parent's. */
+static bool is_mine(const struct pn_ledger *ledger)
+{
+	return ledger->pid == getpid();
 }
 
 void pn_ledger_close(struct pn_ledger *ledger)
@@ -198,8 +257,14 @@ void pn_ledger_close(struct pn_ledger *ledger)
 
 	if (!ledger)
 		return;
-	if (ledger->path[0] && ledger->header->pid == getpid())
-		unlink(ledger->path);
+	if (is_mine(ledger)) {
+		/* Should the name stay, for lack of rights by now, readers pass over what is under
+		 * it. */
+		__atomic_store_n(&ledger->header->magic, 0, __ATOMIC_RELEASE);
+		if (ledger->path[0] && unlink(ledger->path) && errno != ENOENT)
+			pn_log(PN_LOG_WARNING, "%s cannot be removed: %s", ledger->path,
+				strerror(errno));
+	}
 	for (i = 0; i < ledger->segment_count; i++)
 		munmap(ledger->segments[i], LEDGER_SEGMENT_BYTES);
 	munmap(ledger->header, LEDGER_HEADER_SIZE);
@@ -250,6 +315,8 @@ void pn_ledger_add(struct pn_ledger *ledger, const struct pn_pin *pin, uint32_t 
 	struct ledger_header *header = ledger->header;
 
 	*slot = PN_LEDGER_NO_SLOT;
+	if (!is_mine(ledger))
+		return;
 	if (ledger->free_count || !grow(ledger)) {
 		*slot = ledger->free_slots[--ledger->free_count];
 		write_slot(slot_at(ledger, *slot), pin);
@@ -266,6 +333,8 @@ void pn_ledger_change(
 {
 	struct ledger_header *header = ledger->header;
 
+	if (!is_mine(ledger))
+		return;
 	if (slot != PN_LEDGER_NO_SLOT)
 		write_slot(slot_at(ledger, slot), pin);
 	write_begin(&header->seq);
@@ -279,6 +348,8 @@ void pn_ledger_remove(struct pn_ledger *ledger, uint32_t slot, const struct pn_p
 	struct ledger_header *header = ledger->header;
 	struct ledger_slot *entry;
 
+	if (!is_mine(ledger))
+		return;
 	if (slot != PN_LEDGER_NO_SLOT) {
 		entry = slot_at(ledger, slot);
 		write_begin(&entry->seq);
@@ -298,6 +369,8 @@ void pn_ledger_devices(struct pn_ledger *ledger, unsigned int count, const char 
 	struct ledger_header *header = ledger->header;
 	size_t size = sizeof(header->device_names);
 
+	if (!is_mine(ledger))
+		return;
 	write_begin(&header->seq);
 	header->devices = count;
 	if ((size_t)snprintf(header->device_names, size, "%s", names) >= size)
@@ -309,7 +382,10 @@ void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *cha
 {
 	struct ledger_header *header = ledger->header;
 
+	if (!is_mine(ledger))
+		return;
 	write_begin(&header->seq);
+	header->uid = getuid(); /* later maps are charged to who the process is then */
 	header->counters = exempt ? charge->exempt_counters : charge->counters;
 	header->limited = charge->limited;
 	header->exempt = exempt;

@@ -89,6 +89,10 @@ static const char *header_trouble(const struct ledger_header *header, const stru
 		return "its sizes make no sense";
 	if (size < LEDGER_HEADER_SIZE + (uint64_t)header->slots * LEDGER_SLOT_SIZE)
 		return "it is truncated";
+	/* A real one has its blocks from the start (posix_fallocate): holes are a claim that costs
+	 * nothing. */
+	if ((uint64_t)header->slots * LEDGER_SLOT_SIZE > (uint64_t)st->st_blocks * 512)
+		return "it has holes";
 	/* A set-user-ID root program has a file of root's and the real uid of who started it. */
 	if (header->uid != st->st_uid && st->st_uid != 0)
 		return "it claims to be another user's than the file's owner";
@@ -112,10 +116,20 @@ static bool slot_makes_sense(const struct ledger_slot *slot)
 	       text_ends(slot->name, sizeof(slot->name));
 }
 
-static void take_slot(struct pn_pins_domain *domain, const struct ledger_slot *slot)
+static int take_slot(struct pn_pins_domain *domain, const struct ledger_slot *slot)
 {
-	struct pn_pin *pin = &domain->pins[domain->pin_count++];
+	struct pn_pin *pins = domain->pins, *pin;
 
+	/* By doubling: room is made for what is used, not for what the file claims. */
+	if ((domain->pin_count & (domain->pin_count - 1)) == 0) {
+		pins = realloc(
+			pins, (domain->pin_count ? 2 * domain->pin_count : 1) * sizeof(*pins));
+		if (!pins)
+			return -ENOMEM;
+		domain->pins = pins;
+	}
+	pin = &pins[domain->pin_count++];
+	memset(pin, 0, sizeof(*pin));
 	pin->vaddr = slot->vaddr;
 	pin->iova = slot->iova;
 	pin->len = slot->len;
@@ -125,47 +139,51 @@ static void take_slot(struct pn_pins_domain *domain, const struct ledger_slot *s
 	pin->queued = slot->queued;
 	pin->prot = slot->prot;
 	copy_text(pin->name, slot->name, sizeof(pin->name));
+	return 0;
 }
 
+/* One slot of two readings: as it is, or read again until it is steady. */
+static int read_slot(int fd, struct ledger_slot *slot, struct ledger_slot *again, off_t at,
+	struct ledger_content *content)
+{
+	int ret = 0;
+
+	if (slot->seq & 1 || memcmp(slot, again, sizeof(*slot)))
+		ret = read_steady(fd, slot, again, sizeof(*slot), 0, at);
+	if (ret == -EAGAIN) {
+		content->unsteady++;
+		return 0;
+	}
+	if (ret || !slot->used)
+		return ret;
+	return slot_makes_sense(slot) ? take_slot(&content->domain, slot) : -EBADMSG;
+}
+
+/* A segment at a time, so that a large claim costs no memory. */
 static int read_slots(int fd, uint32_t count, struct ledger_content *content)
 {
-	struct pn_pins_domain *domain = &content->domain;
-	struct ledger_slot *slots, *again, *slot;
-	size_t bytes = (size_t)count * LEDGER_SLOT_SIZE;
-	uint32_t i;
-	int ret;
+	const size_t bytes = LEDGER_SEGMENT * sizeof(struct ledger_slot);
+	struct ledger_slot *slots = malloc(bytes), *again = malloc(bytes);
+	int ret = slots && again ? 0 : -ENOMEM;
+	uint32_t done, i, n;
+	off_t at;
 
-	slots = malloc(bytes + 1);
-	again = malloc(bytes + 1);
-	domain->pins = calloc((size_t)count + 1, sizeof(*domain->pins));
-	ret = slots && again && domain->pins ? 0 : -ENOMEM;
-	if (!ret)
-		ret = read_at(fd, slots, bytes, LEDGER_HEADER_SIZE);
-	if (!ret)
-		ret = read_at(fd, again, bytes, LEDGER_HEADER_SIZE);
-	for (i = 0; i < count && !ret; i++) {
-		slot = &slots[i];
-		if (slot->seq & 1 || memcmp(slot, &again[i], sizeof(*slot)))
-			ret = read_steady(fd, slot, &again[i], sizeof(*slot), 0,
-				LEDGER_HEADER_SIZE + (off_t)i * LEDGER_SLOT_SIZE);
-		if (ret == -EAGAIN) {
-			content->unsteady++;
-			ret = 0;
-			continue;
-		}
-		if (!ret && slot->used) {
-			if (slot_makes_sense(slot))
-				take_slot(domain, slot);
-			else
-				ret = -EBADMSG;
-		}
+	for (done = 0; done < count && !ret; done += n) {
+		n = count - done < LEDGER_SEGMENT ? count - done : LEDGER_SEGMENT;
+		at = LEDGER_HEADER_SIZE + (off_t)done * LEDGER_SLOT_SIZE;
+		ret = read_at(fd, slots, n * sizeof(*slots), at);
+		if (!ret)
+			ret = read_at(fd, again, n * sizeof(*slots), at);
+		for (i = 0; i < n && !ret; i++)
+			ret = read_slot(fd, &slots[i], &again[i], at + (off_t)i * LEDGER_SLOT_SIZE,
+				content);
 	}
 	free(slots);
 	free(again);
 	if (ret) {
-		free(domain->pins);
-		domain->pins = NULL;
-		domain->pin_count = 0;
+		free(content->domain.pins);
+		content->domain.pins = NULL;
+		content->domain.pin_count = 0;
 	}
 	return ret;
 }
@@ -253,6 +271,7 @@ int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why
 	if (trouble)
 		return refuse(EBADMSG, why, why_size, trouble);
 	take_header(content, &header);
+	content->file_uid = st.st_uid;
 	ret = read_slots(fd, header.slots, content);
 	if (ret)
 		return refuse(-ret, why, why_size,

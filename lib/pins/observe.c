@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
@@ -15,31 +16,12 @@
 #include "base_priv.h"
 #include "pins_priv.h"
 
-/* Value of a "Name:\tvalue" line, or NULL. */
-static const char *field(const char *text, const char *name)
+/* Rest of a line that begins with this name, or NULL. */
+static const char *after(const char *line, const char *name)
 {
 	size_t len = strlen(name);
 
-	while (text) {
-		if (!strncmp(text, name, len))
-			return text + len;
-		text = strchr(text, '\n');
-		if (text)
-			text++;
-	}
-	return NULL;
-}
-
-static bool field_u64(const char *text, const char *name, int base, uint64_t *value)
-{
-	const char *start = field(text, name);
-	char *end;
-
-	if (!start)
-		return false;
-	errno = 0;
-	*value = strtoull(start, &end, base);
-	return end != start && !errno;
+	return strncmp(line, name, len) ? NULL : line + len;
 }
 
 uint64_t pn_pid_namespace(void)
@@ -95,19 +77,55 @@ static void read_limit(pid_t pid, struct pn_proc_state *state)
 	snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
 	if (pn_read_file(path, text, sizeof(text)) < 0)
 		return;
-	line = field(text, "Max locked memory");
+	line = strstr(text, "\nMax locked memory");
 	if (!line)
 		return;
+	line += strlen("\nMax locked memory");
 	state->limit_soft = limit_pages(line, &line);
 	state->limit_hard = limit_pages(line, &line);
 	state->limit_known = true;
 }
 
+/* A process may call itself anything; a report goes to terminals and into JSON. */
+static void take_name(struct pn_proc_state *state, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i + 1 < sizeof(state->comm) && name[i] && name[i] != '\n'; i++)
+		state->comm[i] = (char)(name[i] >= ' ' && name[i] <= 126 ? name[i] : '?');
+	state->comm[i] = '\0';
+}
+
+/* Line by line: with many groups the file is longer than any buffer one would set aside. */
+static int read_status(FILE *file, struct pn_proc_state *state)
+{
+	bool uid = false, locked = false, pinned = false;
+	char *line = NULL;
+	const char *rest;
+	size_t size = 0;
+
+	while (getline(&line, &size, file) > 0) {
+		if ((rest = after(line, "Name:\t")))
+			take_name(state, rest);
+		else if ((rest = after(line, "Uid:")))
+			uid = sscanf(rest, "%u %u %u", &state->uid, &state->euid, &state->suid) ==
+			      3;
+		else if ((rest = after(line, "VmLck:")))
+			locked = sscanf(rest, "%" SCNu64, &state->locked) == 1;
+		else if ((rest = after(line, "VmPin:")))
+			pinned = sscanf(rest, "%" SCNu64, &state->pinned) == 1;
+	}
+	free(line);
+	state->counters_known = locked && pinned;
+	state->locked >>= 2; /* kB to pages of 4 KiB */
+	state->pinned >>= 2;
+	return uid ? 0 : -EIO;
+}
+
 int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 {
-	char path[64], text[8192], *name;
-	uint64_t value;
-	ssize_t len;
+	char path[64];
+	FILE *file;
 	int ret;
 
 	memset(state, 0, sizeof(*state));
@@ -115,42 +133,31 @@ int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 	if (ret)
 		return ret;
 	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-	len = pn_read_file(path, text, sizeof(text));
-	if (len < 0)
-		return len == -ENOENT ? -ESRCH : (int)len;
-	sscanf(text, "Name:\t%15[^\n]", state->comm);
-	/* A process may call itself anything; a report goes to terminals and into JSON. */
-	for (name = state->comm; *name; name++) {
-		if (*name < ' ' || *name > 126)
-			*name = '?';
-	}
-	if (!field_u64(text, "Uid:", 10, &value))
-		return -EIO;
-	state->uid = (uid_t)value;
-	if (field_u64(text, "CapEff:", 16, &value))
-		state->ipc_lock = value >> CAP_IPC_LOCK & 1;
-	state->counters_known = field_u64(text, "VmLck:", 10, &state->locked) &&
-				field_u64(text, "VmPin:", 10, &state->pinned);
-	state->locked >>= 2; /* kB to pages of 4 KiB */
-	state->pinned >>= 2;
-	read_limit(pid, state);
-	return 0;
+	file = fopen(path, "re");
+	if (!file)
+		return errno == ENOENT ? -ESRCH : -errno;
+	ret = read_status(file, state);
+	fclose(file);
+	if (!ret)
+		read_limit(pid, state);
+	return ret;
 }
 
 bool pn_exempt_now(void)
 {
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
 	unsigned int inside, outside, count;
-	char text[8192];
-	uint64_t caps;
+	char text[128];
 
-	/* Credentials are a thread's own. */
-	if (pn_read_file("/proc/thread-self/status", text, sizeof(text)) < 0)
+	/* Of the calling thread: credentials are a thread's own. */
+	if (syscall(SYS_capget, &header, data))
 		return false;
-	if (!field_u64(text, "CapEff:", 16, &caps) || !(caps >> CAP_IPC_LOCK & 1))
+	if (!(data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)))
 		return false;
 	/* The initial user namespace maps everything onto itself; no other one can. */
 	if (pn_read_file("/proc/self/uid_map", text, sizeof(text)) < 0)
-		return true; /* no user namespaces in this kernel */
+		return true; /* no user namespaces in this kernel, or no /proc */
 	return sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
 	       outside == 0 && count == UINT32_MAX;
 }

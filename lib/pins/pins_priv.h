@@ -10,12 +10,11 @@
 
 /* What /proc shows of a process. */
 struct pn_proc_state {
-	uint64_t start_time; /* clock ticks after boot: with the pid, names a process for good */
-	uint64_t locked;     /* VmLck, pages */
-	uint64_t pinned;     /* VmPin, pages */
-	bool counters_known; /* a kernel thread or a zombie has none */
-	uid_t uid;           /* real */
-	bool ipc_lock;       /* CAP_IPC_LOCK is effective (not yet: in which user namespace) */
+	uint64_t start_time;   /* clock ticks after boot: with the pid, names a process for good */
+	uint64_t locked;       /* VmLck, pages */
+	uint64_t pinned;       /* VmPin, pages */
+	bool counters_known;   /* a kernel thread or a zombie has none */
+	uid_t uid, euid, suid; /* real, effective, saved */
 	char comm[16];
 	uint64_t limit_soft, limit_hard; /* RLIMIT_MEMLOCK, pages */
 	bool limit_known;
@@ -83,8 +82,13 @@ int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user);
 
 /*
  * A mapping of so many pages was refused with ENOMEM: find out why by looking, set the reason,
- * return -ENOMEM. what: the mapping in words.
+ * return -ENOMEM. more: pages of mappings that were to be made after it; what: the mapping in
+ * words.
  */
-int pn_explain_enomem(const struct pn_charge_rule *rule, uint64_t pages, const char *what);
+int pn_explain_enomem(
+	const struct pn_charge_rule *rule, uint64_t pages, uint64_t more, const char *what);
+
+/* What other ledgers of this process predict, in pages; 0 where there are none. */
+void pn_pins_own_predicted(uint64_t predicted[PN_COUNTER_MAX]);
 
 #endif

@@ -19,10 +19,22 @@
 #include "ledger_read.h"
 #include "pins_priv.h"
 
+/* A directory that holds more is not one of a sane machine. */
+#define LEDGERS_MAX 4096u
+
+/* What ledgers of one process have in common. */
+struct key {
+	uint64_t start_time;
+	uid_t file_uid;
+	bool gone; /* its process has ended, or has become another program by exec() */
+};
+
 struct gather {
 	struct pn_pins_report *report;
 	const struct pn_pins_query *query;
-	uint64_t *start_times; /* beside report->processes */
+	struct key *keys; /* beside report->processes */
+	char prefix[16];  /* only files whose name begins so */
+	bool reading_own; /* the ledger at hand is the caller's, by the fd that holds its lock */
 	dev_t own_device;
 	ino_t own_inode; /* of a ledger that was given by its fd; 0: none */
 	bool prunable;   /* the last ledger that was read is of a process that is gone */
@@ -81,44 +93,50 @@ static bool is_foreign(uint64_t pid_namespace)
 	return pid_namespace && pid_namespace != pn_pid_namespace();
 }
 
+static bool same_key(const struct key *a, const struct key *b)
+{
+	return a->start_time == b->start_time && a->file_uid == b->file_uid && a->gone == b->gone;
+}
+
 /* The process a ledger is of; a new one if need be. NULL: no memory. */
 static struct pn_pins_process *process_of(
-	struct gather *gather, const struct ledger_content *content)
+	struct gather *gather, const struct ledger_content *content, const struct key *key)
 {
 	struct pn_pins_report *report = gather->report;
+	bool foreign = is_foreign(content->pid_namespace);
 	struct pn_pins_process *list, *process;
 	size_t i, n = report->process_count;
-	uint64_t *times;
+	struct key *keys;
 
 	for (i = 0; i < n; i++) {
-		if (report->processes[i].pid == content->pid &&
-			report->processes[i].foreign == is_foreign(content->pid_namespace) &&
-			gather->start_times[i] == content->start_time)
-			return &report->processes[i];
+		process = &report->processes[i];
+		if (process->pid == content->pid && process->foreign == foreign &&
+			same_key(&gather->keys[i], key))
+			return process;
 	}
 	list = realloc(report->processes, (n + 1) * sizeof(*list));
 	if (!list)
 		return NULL;
 	report->processes = list;
-	times = realloc(gather->start_times, (n + 1) * sizeof(*times));
-	if (!times)
+	keys = realloc(gather->keys, (n + 1) * sizeof(*keys));
+	if (!keys)
 		return NULL;
-	gather->start_times = times;
-	times[n] = content->start_time;
+	gather->keys = keys;
+	keys[n] = *key;
 	process = &list[n];
 	memset(process, 0, sizeof(*process));
 	process->pid = content->pid;
 	process->uid = content->uid;
-	process->foreign = is_foreign(content->pid_namespace);
+	process->foreign = foreign;
 	for (i = 0; i < PN_COUNTER_MAX; i++)
 		process->before[i] = UINT64_MAX;
 	report->process_count = n + 1;
 	return process;
 }
 
-static int take(struct gather *gather, struct ledger_content *content)
+static int take(struct gather *gather, struct ledger_content *content, const struct key *key)
 {
-	struct pn_pins_process *process = process_of(gather, content);
+	struct pn_pins_process *process = process_of(gather, content, key);
 	struct pn_pins_domain *domains;
 	unsigned int i;
 
@@ -155,21 +173,33 @@ static int take(struct gather *gather, struct ledger_content *content)
 	return 0;
 }
 
-/* Gone for certain: no such pid, or the pid is another process's by now. */
-static bool is_gone(const struct ledger_content *content)
+/* The owner of a ledger holds a lock on it: see ledger.c. A file system without locks cannot tell.
+ */
+static bool is_held(struct gather *gather, int fd)
 {
-	uint64_t now;
-	int ret;
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
-	if (is_foreign(content->pid_namespace))
-		return false;
-	ret = pn_proc_start_time(content->pid, &now);
-	return ret ? ret == -ESRCH : now != content->start_time;
+	if (gather->reading_own)
+		return true;
+	return fcntl(fd, F_OFD_GETLK, &whole) || whole.l_type != F_UNLCK;
+}
+
+/*
+ * Who may have written this? Anybody can put a file in a directory of his own that names another's
+ * process: a living process is believed to own what its user, or root, has written.
+ */
+static bool is_believed(const struct ledger_content *content, const struct pn_proc_state *state)
+{
+	uid_t uid = content->file_uid;
+
+	return uid == 0 || uid == state->uid || uid == state->euid || uid == state->suid;
 }
 
 static int read_one(struct gather *gather, int fd, const char *name)
 {
 	struct ledger_content content;
+	struct pn_proc_state state;
+	struct key key;
 	char why[128];
 	int ret;
 
@@ -177,12 +207,38 @@ static int read_one(struct gather *gather, int fd, const char *name)
 	ret = pn_ledger_read(fd, &content, why, sizeof(why));
 	if (ret == -ENOMEM)
 		return ret;
+	if (ret == -EAGAIN && !content.pid)
+		return 0; /* it is being made, or it is empty and only its name is left */
 	if (ret)
 		return note(gather->report, "%s is left out: %s", name, why);
-	gather->prunable = is_gone(&content);
-	ret = take(gather, &content);
+	key = (struct key){content.start_time, content.file_uid, false};
+	ret = 0;
+	if (!is_foreign(content.pid_namespace)) {
+		ret = pn_proc_read(content.pid, &state);
+		key.gone = ret == -ESRCH || (!ret && state.start_time != content.start_time);
+		if (!ret && !key.gone && !is_believed(&content, &state)) {
+			ret = note(gather->report,
+				"%s is left out: user %u wrote it, but process %d is user %u's",
+				name, (unsigned int)content.file_uid, (int)content.pid,
+				(unsigned int)state.uid);
+			goto out;
+		}
+		key.gone = key.gone || !is_held(gather, fd);
+		gather->prunable = key.gone;
+	}
+	ret = take(gather, &content, &key);
+out:
 	free(content.domain.pins);
 	return ret;
+}
+
+static bool is_ledger_name(const struct gather *gather, const char *name)
+{
+	size_t len = strlen(name), suffix = strlen(LEDGER_SUFFIX);
+
+	if (gather->prefix[0] && strncmp(name, gather->prefix, strlen(gather->prefix)))
+		return false;
+	return name[0] != '.' && len > suffix && !strcmp(name + len - suffix, LEDGER_SUFFIX);
 }
 
 /* The ledger that was given by its fd was read first. */
@@ -195,19 +251,13 @@ static bool is_own(struct gather *gather, int fd)
 	       st.st_dev == gather->own_device;
 }
 
-static bool is_ledger_name(const char *name)
-{
-	size_t len = strlen(name), suffix = strlen(LEDGER_SUFFIX);
-
-	return name[0] != '.' && len > suffix && !strcmp(name + len - suffix, LEDGER_SUFFIX);
-}
-
 static int read_dir(void *arg, const char *dir)
 {
 	struct gather *gather = arg;
 	char path[PN_LEDGER_DIR_MAX + 260];
 	struct dirent *entry;
 	DIR *handle;
+	unsigned int count = 0;
 	int fd, ret = 0;
 
 	handle = opendir(dir);
@@ -216,8 +266,14 @@ static int read_dir(void *arg, const char *dir)
 	if (!handle)
 		return note(gather->report, "%s cannot be looked into: %s", dir, strerror(errno));
 	while (!ret && (entry = readdir(handle))) {
-		if (!is_ledger_name(entry->d_name))
+		if (!is_ledger_name(gather, entry->d_name))
 			continue;
+		if (++count > LEDGERS_MAX) {
+			ret = note(gather->report,
+				"%s holds more than %u ledgers: the rest is left out", dir,
+				LEDGERS_MAX);
+			break;
+		}
 		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
 		fd = openat(dirfd(handle), entry->d_name,
 			O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -253,14 +309,15 @@ static void observe(struct gather *gather, size_t index)
 				(int)process->pid);
 		return;
 	}
-	ret = pn_proc_read(process->pid, &state);
-	if (ret && ret != -ESRCH && told) {
-		note(gather->report, "process %d cannot be observed: /proc/%d: %s",
-			(int)process->pid, (int)process->pid, strerror(-ret));
+	ret = gather->keys[index].gone ? -ESRCH : pn_proc_read(process->pid, &state);
+	if (ret && ret != -ESRCH) {
+		if (told)
+			note(gather->report, "process %d cannot be observed: /proc/%d: %s",
+				(int)process->pid, (int)process->pid, strerror(-ret));
 		return;
 	}
 	/* The pid may be someone else's by now. */
-	if (ret || state.start_time != gather->start_times[index]) {
+	if (ret || state.start_time != gather->keys[index].start_time) {
 		if (told)
 			note(gather->report,
 				"process %d is gone and left its ledger behind%s: what it held "
@@ -271,6 +328,7 @@ static void observe(struct gather *gather, size_t index)
 		return;
 	}
 	process->alive = true;
+	process->uid = state.uid;
 	snprintf(process->comm, sizeof(process->comm), "%s", state.comm);
 	process->limit_known = state.limit_known;
 	process->limit_soft = state.limit_soft;
@@ -342,7 +400,7 @@ static int finish(struct gather *gather, int ret, struct pn_pins_report **out)
 		if (pid && !report->process_count)
 			ret = -ENOENT;
 	}
-	free(gather->start_times);
+	free(gather->keys);
 	if (!ret) {
 		*out = report;
 		return 0;
@@ -386,8 +444,30 @@ int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user)
 		gather.own_device = st.st_dev;
 		gather.own_inode = st.st_ino;
 	}
+	gather.reading_own = true;
 	ret = read_one(&gather, fd, "the ledger of this domain");
+	gather.reading_own = false;
 	if (!ret)
 		ret = pn_ledger_dir_each(read_dir, &gather);
 	return finish(&gather, ret, out);
+}
+
+void pn_pins_own_predicted(uint64_t predicted[PN_COUNTER_MAX])
+{
+	struct pn_pins_query query = {.pid = getpid()};
+	struct gather gather = {.report = calloc(1, sizeof(*gather.report)), .query = &query};
+	unsigned int counter;
+	size_t i;
+
+	memset(predicted, 0, PN_COUNTER_MAX * sizeof(*predicted));
+	if (!gather.report)
+		return;
+	snprintf(gather.prefix, sizeof(gather.prefix), "%d-", (int)getpid());
+	pn_ledger_dir_each(read_dir, &gather);
+	for (i = 0; i < gather.report->process_count; i++) {
+		for (counter = 0; counter < PN_COUNTER_MAX && !gather.keys[i].gone; counter++)
+			predicted[counter] += gather.report->processes[i].predicted[counter];
+	}
+	free(gather.keys);
+	pn_pins_report_free(gather.report);
 }

@@ -140,7 +140,7 @@ static void process_is_full(void)
 	CHECK(!pn_exempt_now());
 	limit_to(64);
 	lock_pages(50);
-	CHECK(pn_explain_enomem(&by_process, 31, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_process, 31, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "mapping THIS"));
 	CHECK(strstr(pn_error(), "mm->locked_vm"));
 	CHECK(says(50) && says(64) && says(31));
@@ -148,9 +148,9 @@ static void process_is_full(void)
 	CHECK(says(17));
 	CHECK(strstr(pn_error(), "ulimit") || strstr(pn_error(), "prlimit"));
 	/* One page fits: something else stood in the way. */
-	CHECK(pn_explain_enomem(&by_process, 14, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_process, 14, 0, "mapping THIS") == -ENOMEM);
 	CHECK(!strstr(pn_error(), "prlimit") && !strstr(pn_error(), "ulimit"));
-	CHECK(pn_explain_enomem(&by_process, 15, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_process, 15, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "prlimit") || strstr(pn_error(), "ulimit"));
 }
 
@@ -166,20 +166,20 @@ static void user_is_full(void)
 	limit_to(64);
 	register_pages(40 - ring_pages());
 	lock_pages(10);
-	CHECK(pn_explain_enomem(&by_user, 30, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_user, 30, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "user->locked_vm"));
 	CHECK(says(40) && says(64) && says(30) && says(6));
 	CHECK(strstr(pn_error(), "ulimit") || strstr(pn_error(), "prlimit"));
 	settle();
-	CHECK(pn_explain_enomem(&by_user, 24, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_user, 24, 0, "mapping THIS") == -ENOMEM);
 	CHECK(!strstr(pn_error(), "prlimit") && !strstr(pn_error(), "ulimit"));
 	settle();
-	CHECK(pn_explain_enomem(&by_user, 25, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_user, 25, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "prlimit") || strstr(pn_error(), "ulimit"));
 	/* At its hard limit the counter can only be bounded; a limit it is all the same. */
 	settle();
 	limit_to(40);
-	CHECK(pn_explain_enomem(&by_user, 1, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_user, 1, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "user->locked_vm"));
 	CHECK(says(40));
 	CHECK(strstr(pn_error(), "ulimit") || strstr(pn_error(), "prlimit"));
@@ -203,11 +203,11 @@ static void limit_of_zero(void)
 {
 	CHECK(become(unused_uid()));
 	limit_to(0);
-	CHECK(pn_explain_enomem(&by_process, 1, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_process, 1, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "mm->locked_vm") && says(0) && says(1));
-	CHECK(pn_explain_enomem(&by_user, 1, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_user, 1, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "user->locked_vm") && says(0) && says(1));
-	CHECK(pn_explain_enomem(&by_process, UINT64_MAX / 4096, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_process, UINT64_MAX / 4096, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "mm->locked_vm"));
 }
 
@@ -220,7 +220,7 @@ static void no_limit_at_all(void **state)
 static void exempt(void)
 {
 	CHECK(pn_exempt_now());
-	CHECK(pn_explain_enomem(&by_process, UINT64_C(1) << 40, "mapping THIS") == -ENOMEM);
+	CHECK(pn_explain_enomem(&by_process, UINT64_C(1) << 40, 0, "mapping THIS") == -ENOMEM);
 	CHECK(strstr(pn_error(), "mapping THIS") && strstr(pn_error(), "CAP_IPC_LOCK"));
 	CHECK(!strstr(pn_error(), "ulimit"));
 }

@@ -9,10 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
-
-#include <linux/vfio.h>
 
 #include "base_priv.h"
 #include "vfio_container.h"
@@ -22,7 +19,6 @@
 
 struct compat {
 	struct vfio_container container;
-	unsigned int devices;
 	bool mm; /* accounting by process */
 };
 
@@ -104,30 +100,15 @@ static void compat_close(void *ctx)
 static int compat_attach(void *ctx, const struct pn_dma_device *device, int *device_fd)
 {
 	struct compat *compat = ctx;
-	int ret;
 
-	ret = vfio_container_attach(&compat->container, device, device_fd);
-	if (!ret)
-		compat->devices++;
-	return ret;
+	return vfio_container_attach(&compat->container, device, device_fd);
 }
 
-/*
- * iommufd keeps its mappings when the last device goes, and pins them again for the next. They are
- * removed, so that a detached domain is the same on every backend: nothing in the kernel, all of it
- * queued.
- */
 static int compat_detach(void *ctx, int device_fd)
 {
-	struct vfio_iommu_type1_dma_unmap all = {
-		.argsz = sizeof(all), .flags = VFIO_DMA_UNMAP_FLAG_ALL};
 	struct compat *compat = ctx;
-	int ret = 0;
 
-	if (--compat->devices == 0 && ioctl(compat->container.fd, VFIO_IOMMU_UNMAP_DMA, &all))
-		ret = -errno;
-	vfio_container_detach(&compat->container, device_fd);
-	return ret;
+	return vfio_container_detach(&compat->container, device_fd);
 }
 
 static int compat_map(void *ctx, uint64_t iova, uint64_t vaddr, uint64_t len, unsigned int prot)

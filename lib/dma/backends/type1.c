@@ -67,11 +67,9 @@ static int type1_attach(void *ctx, const struct pn_dma_device *device, int *devi
 	return vfio_container_attach(ctx, device, device_fd);
 }
 
-/* With the last group the kernel drops every mapping (vfio_iommu_type1_detach_group). */
 static int type1_detach(void *ctx, int device_fd)
 {
-	vfio_container_detach(ctx, device_fd);
-	return 0;
+	return vfio_container_detach(ctx, device_fd);
 }
 
 static int type1_map(void *ctx, uint64_t iova, uint64_t vaddr, uint64_t len, unsigned int prot)

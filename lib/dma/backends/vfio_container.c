@@ -263,20 +263,35 @@ free_entry:
 	return ret;
 }
 
-void vfio_container_detach(struct vfio_container *container, int device_fd)
+static int unmap_all(struct vfio_container *container)
+{
+	struct vfio_iommu_type1_dma_unmap all = {
+		.argsz = sizeof(all), .flags = VFIO_DMA_UNMAP_FLAG_ALL};
+
+	/* Linux 5.12 and newer. */
+	if (ioctl(container->fd, VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 0)
+		return 0;
+	return ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &all) ? -errno : 0;
+}
+
+int vfio_container_detach(struct vfio_container *container, int device_fd)
 {
 	struct vfio_device **at, *entry;
+	int ret = 0;
 
 	for (at = &container->devices; *at && (*at)->fd != device_fd; at = &(*at)->next)
 		;
 	entry = *at;
 	if (!entry)
-		return;
+		return 0;
+	if (entry == container->devices && !entry->next)
+		ret = unmap_all(container);
 	*at = entry->next;
 	close(entry->fd);
 	entry->group->devices--;
 	group_put(container, entry->group);
 	free(entry);
+	return ret;
 }
 
 int vfio_container_map(struct vfio_container *container, uint64_t iova, uint64_t vaddr,

@@ -25,8 +25,14 @@ void vfio_container_close(struct vfio_container *container);
 
 int vfio_container_attach(
 	struct vfio_container *container, const struct pn_dma_device *device, int *device_fd);
-/* Close a device, and its group with the last device in it. */
-void vfio_container_detach(struct vfio_container *container, int device_fd);
+/*
+ * Close a device, and its group with the last device in it. Before the last device of all goes,
+ * every mapping is removed: vfio_iommu_type1 would drop them with its last group, but only when the
+ * last copy of the group's fd is closed, and a child that fork() made may hold one; iommufd would
+ * keep them, and pin them again for the next device. A negative errno: they could not be removed.
+ * The device is closed all the same.
+ */
+int vfio_container_detach(struct vfio_container *container, int device_fd);
 
 int vfio_container_map(struct vfio_container *container, uint64_t iova, uint64_t vaddr,
 	uint64_t len, unsigned int prot);
