@@ -263,6 +263,8 @@ static int map_region(
 		munmap(base, target.len);
 		return err;
 	}
+	/* A child has no business with the device; failing, it merely has the mapping too. */
+	(void)madvise(base, target.len, MADV_DONTFORK);
 	dev->bars[bar] = (struct pn_pci_bar_mapping){base, target.len, region->size};
 	return 0;
 }

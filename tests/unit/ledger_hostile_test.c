@@ -345,6 +345,80 @@ static void a_file_of_another_user(void **state)
 	unlink(path);
 }
 
+/* A living process is believed to hold what its own user has written, and nobody else. */
+static void a_file_that_names_another_users_process(void **state)
+{
+	static unsigned char bytes[SIZE];
+	struct ledger_header *header = (struct ledger_header *)(void *)bytes;
+	struct pn_proc_state init;
+	char path[80];
+
+	(void)state;
+	if (geteuid() || pn_proc_read(1, &init)) {
+		print_message("skipped: only root can give files away\n");
+		skip();
+	}
+	memcpy(bytes, good.bytes, SIZE);
+	header->uid = 61234;
+	a_file_in_a_directory("1-0.ledger", bytes);
+	snprintf(path, sizeof(path), "%s/1-0.ledger", dir);
+	assert_int_equal(chown(path, 61234, 61234), 0);
+	look(0, 1);
+	/* The same of a process that is gone is a ledger left behind. */
+	header->start_time--;
+	a_file_in_a_directory("1-1.ledger", bytes);
+	snprintf(path, sizeof(path), "%s/1-1.ledger", dir);
+	assert_int_equal(chown(path, 61234, 61234), 0);
+	look(1, 2);
+}
+
+/* A file that claims millions of mappings in holes costs nothing to make, and nothing to refuse. */
+static void a_claim_made_of_holes(void **state)
+{
+	static unsigned char bytes[SIZE];
+	struct ledger_header *header = (struct ledger_header *)(void *)bytes;
+	struct ledger_content content;
+	char why[128] = "";
+
+	(void)state;
+	memcpy(bytes, good.bytes, SIZE);
+	header->slots = 1u << 22;
+	assert_int_equal(ftruncate(file, 0), 0);
+	assert_int_equal(pwrite(file, bytes, SIZE, 0), SIZE);
+	assert_int_equal(
+		ftruncate(file, LEDGER_HEADER_SIZE + (off_t)header->slots * LEDGER_SLOT_SIZE), 0);
+	assert_int_equal(pn_ledger_read(file, &content, why, sizeof(why)), -EBADMSG);
+	assert_string_equal(why, "it has holes");
+	assert_int_equal(ftruncate(file, 0), 0);
+}
+
+/* exec() keeps the pid and its start time, but the pins go: the lock says who still holds a ledger.
+ */
+static void a_ledger_that_nobody_holds(void **state)
+{
+	struct pn_pins_query query = {.directory = dir};
+	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	struct pn_pins_report *report;
+	char path[80];
+	int fd;
+
+	(void)state;
+	a_file_in_a_directory("1-0.ledger", good.bytes);
+	snprintf(path, sizeof(path), "%s/1-0.ledger", dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(fcntl(fd, F_OFD_SETLK, &whole), 0);
+	assert_int_equal(pn_pins_report_create(&report, &query), 0);
+	assert_true(report->process_count == 1 && report->processes[0].alive);
+	pn_pins_report_free(report);
+	close(fd);
+	query.prune = true;
+	assert_int_equal(pn_pins_report_create(&report, &query), 0);
+	assert_true(report->process_count == 1 && !report->processes[0].alive);
+	pn_pins_report_free(report);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
 static void texts_that_would_drive_a_terminal(void **state)
 {
 	static unsigned char bytes[SIZE];
@@ -401,6 +475,9 @@ int main(void)
 		cmocka_unit_test(a_claim_to_be_another_user),
 		cmocka_unit_test_teardown(what_is_no_file, clean),
 		cmocka_unit_test_teardown(a_file_of_another_user, clean),
+		cmocka_unit_test_teardown(a_file_that_names_another_users_process, clean),
+		cmocka_unit_test(a_claim_made_of_holes),
+		cmocka_unit_test_teardown(a_ledger_that_nobody_holds, clean),
 		cmocka_unit_test_teardown(texts_that_would_drive_a_terminal, clean),
 		cmocka_unit_test_teardown(sums_that_overflow, clean),
 	};

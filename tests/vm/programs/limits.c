@@ -5,9 +5,12 @@
  * interface only.
  */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "pinion.h"
 
@@ -58,6 +61,7 @@ int main(int argc, char **argv)
 	struct pn_region *region, *other;
 	struct pn_domain_info info;
 	struct pn_domain *domain;
+	pid_t child;
 
 	if (argc != 3)
 		return 2;
@@ -105,7 +109,17 @@ int main(int argc, char **argv)
 	CHECK(!pn_domain_unmap(domain, exact, 4 * PAGE));
 	CHECK(charged() == 12);
 
+	/* A child that holds copies of every file descriptor keeps nothing pinned behind our back.
+	 */
+	child = fork();
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
 	pn_pci_close(device);
+	CHECK(charged() == 0);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
 	CHECK(!pn_domain_destroy(domain));
 	CHECK(charged() == 0);
 	CHECK(!pn_region_destroy(region) && !pn_region_destroy(other));
