@@ -2,6 +2,12 @@
 /*
  * The inside of a packet pool: a stack of free buffers behind a spinlock. pool.c makes pools and
  * takes buffers, buf.c gives them back.
+ *
+ * What a device can reach: a pool's memory is mapped for DMA as a whole, and the metadata of each
+ * buffer (struct pn_buf with base, pool and next) lies in it, before the data. A device that may
+ * write to its domain can overwrite these pointers, and the process then follows them: the IOMMU
+ * keeps a device out of all other memory, not out of this. Only struct pn_pool and the stack of
+ * free buffers are out of reach; so are a driver's own lists of what is in its rings.
  */
 #ifndef PN_PKT_PRIV_H
 #define PN_PKT_PRIV_H
@@ -25,8 +31,9 @@ struct pn_pool {
 	_Alignas(PN_CACHE_LINE) uint32_t locked;
 	uint32_t available;
 	/* The free buffers, the last one freed on top: it is the likeliest to be in the cache. Not
-	 * in DMA memory: no device can write to it. */
+	 * in DMA memory: no device can write to this list, though to the buffers it can. */
 	struct pn_buf **stack;
+	uint32_t users; /* receive queues that take from it, whether they run or not */
 	_Alignas(PN_CACHE_LINE) uint64_t refused;
 };
 
@@ -64,6 +71,17 @@ static inline void pn_pool_unlock(struct pn_pool *pool)
 
 /* Push n buffers that have no owner any more. */
 void pn_pool_put(struct pn_pool *pool, struct pn_buf *const *bufs, uint32_t n);
+
+/* A receive queue takes from the pool from now on: it cannot be destroyed. Any thread. */
+static inline void pn_pool_use(struct pn_pool *pool)
+{
+	__atomic_fetch_add(&pool->users, 1, __ATOMIC_RELAXED);
+}
+
+static inline void pn_pool_unuse(struct pn_pool *pool)
+{
+	__atomic_fetch_sub(&pool->users, 1, __ATOMIC_RELEASE);
+}
 
 /* Count frees that could not be honoured. */
 void pn_pool_refuse(struct pn_pool *pool, const void *buf, uint32_t n);

@@ -133,11 +133,17 @@ free_pool:
 
 int pn_pool_destroy(struct pn_pool *pool)
 {
-	uint32_t out;
+	uint32_t users, out;
 	int ret;
 
 	if (!pool)
 		return 0;
+	users = __atomic_load_n(&pool->users, __ATOMIC_ACQUIRE);
+	if (users)
+		return pn_fail(EBUSY,
+			"%" PRIu32 " port%s configured to receive into the pool: close the ports, "
+			"or configure them with another pool, first",
+			users, users == 1 ? " is" : "s are");
 	out = pool->count - pn_pool_available(pool);
 	if (out)
 		return pn_fail(EBUSY,

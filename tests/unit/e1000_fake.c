@@ -14,8 +14,8 @@
 #include <cmocka.h>
 
 #include "base_priv.h"
+#include "e1000.h"
 #include "e1000_fake.h"
-#include "e1000_regs.h"
 
 static struct fake_device *the_device;
 
@@ -56,6 +56,12 @@ void fake_set_reg(struct fake_device *device, uint32_t reg, uint32_t value)
 	*(volatile uint32_t *)(volatile void *)(device->regs + reg) = value;
 }
 
+/* The statistics registers: [8254x] 13.7, [82574] 10.2.7. */
+static void clear_counters(struct fake_device *device)
+{
+	memset(device->regs + 0x4000, 0, 0x130);
+}
+
 static void act_reset(struct fake_device *device)
 {
 	uint32_t ctrl = fake_reg(device, E1000_CTRL);
@@ -63,6 +69,8 @@ static void act_reset(struct fake_device *device)
 	if (!(ctrl & E1000_CTRL_RST) || device->stuck_reset)
 		return;
 	device->resets++;
+	if (!device->keeps_counters)
+		clear_counters(device);
 	fake_set_reg(device, E1000_RCTL, 0);
 	fake_set_reg(device, E1000_TCTL, 0);
 	fake_set_reg(device, E1000_RAL0, 0x12005452);
@@ -140,11 +148,23 @@ void fake_device_fini(struct fake_device *device)
 	the_device = NULL;
 }
 
+int __real_e1000_hw_stats_update(struct e1000_hw *hw);
+int __wrap_e1000_hw_stats_update(struct e1000_hw *hw);
 int __wrap_pn_pci_find(const char *spec, struct pn_pci_info *info);
 int __wrap_pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
 void __wrap_pn_pci_close(struct pn_pci_device *dev);
 int __wrap_pn_pci_bar_map(struct pn_pci_device *dev, unsigned int bar, struct pn_bar *out);
 int __wrap_pn_pci_bus_master(struct pn_pci_device *dev, bool on);
+
+/* Reading the counters clears them, which plain memory does not do. */
+int __wrap_e1000_hw_stats_update(struct e1000_hw *hw)
+{
+	int ret = __real_e1000_hw_stats_update(hw);
+
+	if (!ret)
+		clear_counters(the_device);
+	return ret;
+}
 
 int __wrap_pn_pci_find(const char *spec, struct pn_pci_info *info)
 {

@@ -42,6 +42,7 @@ struct fake_device {
 	bool running;
 	bool stop;
 	bool stuck_reset;
+	bool keeps_counters; /* a reset does not clear them, as in QEMU */
 	unsigned int resets;
 };
 

@@ -309,6 +309,7 @@ static void test_mtu_and_buffers(void **state)
 		{40000, 16384, 1u << 16 | E1000_RCTL_BSEX},
 	};
 	struct fixture *f = *state;
+	struct pn_port_conf other = {.rx_pool = f->pool};
 
 	open_port(f);
 	assert_int_equal(pn_port_set_mtu(f->port, 67), -EINVAL);
@@ -328,6 +329,7 @@ static void test_mtu_and_buffers(void **state)
 		assert_int_equal(rctl & (3u << 16 | E1000_RCTL_BSEX), sizes[i].bits);
 		assert_int_equal(rctl & E1000_RCTL_LPE, i % 2 ? E1000_RCTL_LPE : 0);
 		assert_int_equal(pn_port_stop(f->port), 0);
+		assert_int_equal(pn_port_configure(f->port, &other), 0);
 		assert_int_equal(pn_pool_destroy(conf.rx_pool), 0);
 	}
 }
@@ -391,13 +393,70 @@ static void test_stats(void **state)
 	assert_int_equal(stats.hw_rx_bytes, UINT64_C(0x2fffffff0));
 	assert_int_equal(stats.rx_missed, 7);
 	assert_int_equal(stats.rx_errors, 3);
-	/* The fake does not clear what is read: every read counts again. */
+	fake_set_reg(d, E1000_GPRC, 5);
 	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
 	assert_int_equal(stats.hw_rx_packets, 10);
 	assert_int_equal(pn_port_stats_reset(f->port), 0);
 	fake_set_reg(d, E1000_GPRC, 1);
 	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
 	assert_int_equal(stats.hw_rx_packets, 1);
+}
+
+/* What the device counted for its last user is not this one's, whether a reset clears it or not. */
+static void test_stats_of_others(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_port_stats stats;
+
+	f->device.keeps_counters = true;
+	fake_set_reg(&f->device, E1000_GPTC, 100);
+	fake_set_reg(&f->device, E1000_MPC, 3);
+	open_port(f);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
+	assert_int_equal(stats.hw_tx_packets, 0);
+	assert_int_equal(stats.rx_missed, 0);
+	fake_set_reg(&f->device, E1000_GPTC, 1);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
+	assert_int_equal(stats.hw_tx_packets, 1);
+}
+
+/* A start resets the device, and with it the counters: they go on all the same. */
+static void test_stats_across_starts(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_port_stats stats;
+
+	start_port(f);
+	fake_set_reg(&f->device, E1000_GPRC, 10);
+	assert_int_equal(pn_port_stop(f->port), 0);
+	assert_int_equal(pn_port_start(f->port), 0);
+	fake_set_reg(&f->device, E1000_GPRC, 1);
+	assert_int_equal(pn_port_get_stats(f->port, &stats), 0);
+	assert_int_equal(stats.hw_rx_packets, 11);
+}
+
+/* A pool cannot go while a port is configured with it, started or not. */
+static void test_pool_in_use(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_pool_opts opts = {.count = 300};
+	struct pn_port_conf conf = {0}, other = {.rx_pool = f->pool};
+	struct pn_pool *pool;
+
+	assert_int_equal(pn_pool_create(&pool, f->memory.heap, &opts), 0);
+	conf.rx_pool = pool;
+	open_port(f);
+	assert_int_equal(pn_port_configure(f->port, &conf), 0);
+	assert_int_equal(pn_pool_destroy(pool), -EBUSY);
+	assert_non_null(strstr(pn_error(), "1 port"));
+	assert_int_equal(pn_port_start(f->port), 0);
+	assert_int_equal(pn_pool_destroy(pool), -EBUSY);
+	assert_int_equal(pn_port_stop(f->port), 0);
+	assert_int_equal(pn_pool_destroy(pool), -EBUSY);
+	/* Configured anew it is still one user; with another pool, none. */
+	assert_int_equal(pn_port_configure(f->port, &conf), 0);
+	assert_int_equal(pn_port_configure(f->port, &other), 0);
+	assert_int_equal(pn_pool_destroy(pool), 0);
 }
 
 static void test_gone(void **state)
@@ -482,6 +541,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mtu_and_buffers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_filters, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stats, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stats_of_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stats_of_others, setup_legacy, teardown),
+		cmocka_unit_test_setup_teardown(test_stats_across_starts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pool_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_stuck, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_master, setup, teardown),

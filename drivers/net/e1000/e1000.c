@@ -141,6 +141,10 @@ static void e1000_stop(struct pn_port_dev *dev)
 	struct e1000_dev *e = e1000_dev(dev);
 
 	e1000_hw_stop(&e->hw);
+	/* The reset of the next start clears the device's counters. When it is gone there is
+	 * nothing to add, and the caller's error text stays. */
+	if (e1000_read(&e->hw, E1000_STATUS) != E1000_GONE)
+		(void)e1000_hw_stats_update(&e->hw);
 	/* Whatever the device thinks of it, from here on it cannot write to memory. */
 	if (pn_pci_bus_master(e->pci, false))
 		pn_log(PN_LOG_WARNING, "port %s: stopping its bus master: %s", e->hw.name,
@@ -318,7 +322,13 @@ static int bring_up(struct e1000_dev *e)
 		ret = e1000_hw_reset(&e->hw);
 	if (!ret)
 		ret = e1000_hw_read_mac(&e->hw);
-	return ret;
+	if (ret)
+		return ret;
+	/* Counters start at 0 now. Reading clears the device's ([8254x] 13.7): its reset does too,
+	 * but not everywhere (QEMU). */
+	(void)e1000_hw_stats_update(&e->hw);
+	memset(&e->hw.stats, 0, sizeof(e->hw.stats));
+	return 0;
 }
 
 static int e1000_open(struct pn_port_dev **out, const char *spec, const struct pn_port_opts *opts)

@@ -9,6 +9,7 @@
 
 #include "base_priv.h"
 #include "e1000.h"
+#include "pkt_priv.h"
 
 /* RCTL.BSEX and BSIZE: [8254x] 13.4.22, [82574] 10.2.5.1 */
 static const struct {
@@ -91,6 +92,7 @@ int e1000_rxq_init(struct e1000_rxq *q, struct e1000_hw *hw, struct pn_heap *hea
 	q->dropping = false;
 	q->first = NULL;
 	q->last = NULL;
+	pn_pool_use(pool);
 	return 0;
 }
 
@@ -99,6 +101,7 @@ void e1000_rxq_fini(struct e1000_rxq *q)
 	if (!q->ring)
 		return;
 	e1000_rxq_drain(q);
+	pn_pool_unuse(q->pool);
 	pn_heap_free(q->heap, (void *)q->ring);
 	free(q->bufs);
 	q->ring = NULL;
