@@ -51,26 +51,34 @@ struct pn_pool_opts {
 };
 
 /**
- * Bytes of heap that a pool takes, for planning; 0 if the options are not valid.
+ * Bytes of heap that a pool takes, for planning; 0 if the options are not valid. Thread-safety: any
+ * thread.
  */
 PN_API uint64_t pn_pool_bytes(const struct pn_pool_opts *opts);
 
 /**
  * Create a pool; its memory comes from a heap. Neighbouring buffers start in different cache sets.
  *
+ * @param heap must outlive the pool
  * @return 0; -EINVAL for a count of 0 or a room too small (64) or too large (65,535 with headroom);
- * -ENOMEM with what is needed and what the heap has left.
+ * -ENOMEM with what is needed and what the heap has left. Thread-safety: any thread.
  */
 PN_API int pn_pool_create(
 	struct pn_pool **out, struct pn_heap *heap, const struct pn_pool_opts *opts);
 
-/** Destroy a pool. @return 0; -EBUSY while buffers are out (the text says how many). */
+/**
+ * Destroy a pool. NULL is allowed.
+ * @return 0; -EBUSY while a port is configured to receive into it, started or not, or buffers are
+ * out (the text says how many): nothing is freed then. Thread-safety: one thread, and no other may
+ * use the pool, its buffers, or configure a port with it at the same time.
+ */
 PN_API int pn_pool_destroy(struct pn_pool *pool);
 
 /** Buffers in the pool, and of how many. Thread-safety: any thread. */
 PN_API uint32_t pn_pool_available(const struct pn_pool *pool);
 PN_API uint32_t pn_pool_count(const struct pn_pool *pool);
-/** Bytes from base to the end of a buffer of this pool (headroom and data room). */
+/** Bytes from base to the end of a buffer of this pool (headroom and data room). Thread-safety: any
+ * thread. */
 PN_API uint32_t pn_pool_buf_room(const struct pn_pool *pool);
 
 /**
@@ -89,11 +97,12 @@ PN_API int pn_pool_get(struct pn_pool *pool, struct pn_buf **bufs, uint32_t n);
 
 /**
  * Give back n packets with all their segments; a segment goes to its pool when its last reference
- * is dropped. NULL entries are skipped. Thread-safety: any thread.
+ * is dropped. NULL entries are skipped. Thread-safety: any thread; a caller gives back what it owns
+ * itself, once.
  */
 PN_API void pn_buf_free_bulk(struct pn_buf **bufs, uint32_t n);
 
-/** Give back one packet. NULL is allowed. */
+/** Give back one packet. NULL is allowed. Thread-safety: as pn_buf_free_bulk(). */
 static inline void pn_buf_free(struct pn_buf *buf)
 {
 	if (buf)
@@ -102,7 +111,8 @@ static inline void pn_buf_free(struct pn_buf *buf)
 
 /**
  * Add an owner to a packet, that is to each of its segments: one more pn_buf_free() is needed until
- * they go back. Owners share the data and must not change it.
+ * they go back. Owners share the data and must not change it. Thread-safety: any thread that owns
+ * the packet.
  */
 static inline void pn_buf_ref(struct pn_buf *buf)
 {
@@ -110,19 +120,19 @@ static inline void pn_buf_ref(struct pn_buf *buf)
 		__atomic_fetch_add(&buf->refcnt, 1, __ATOMIC_RELAXED);
 }
 
-/** First byte of a segment's data. */
+/** First byte of a segment's data. Thread-safety: any thread, while none changes the segment. */
 static inline unsigned char *pn_buf_data(const struct pn_buf *buf)
 {
 	return buf->base + buf->data_off;
 }
 
-/** IOVA of the first byte of a segment's data. */
+/** IOVA of the first byte of a segment's data. Thread-safety: as pn_buf_data(). */
 static inline uint64_t pn_buf_data_iova(const struct pn_buf *buf)
 {
 	return buf->iova + buf->data_off;
 }
 
-/** Bytes that can still be appended to this segment. */
+/** Bytes that can still be appended to this segment. Thread-safety: as pn_buf_data(). */
 static inline uint16_t pn_buf_tailroom(const struct pn_buf *buf)
 {
 	return (uint16_t)(buf->room - buf->data_off - buf->data_len);
@@ -130,7 +140,8 @@ static inline uint16_t pn_buf_tailroom(const struct pn_buf *buf)
 
 /**
  * Extend a packet of one segment at its end.
- * @return the first new byte, or NULL if there is no room (nothing changes).
+ * @return the first new byte, or NULL if there is no room (nothing changes). Thread-safety: the
+ * only owner.
  */
 static inline unsigned char *pn_buf_append(struct pn_buf *buf, uint16_t len)
 {

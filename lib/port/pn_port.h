@@ -2,6 +2,12 @@
 /*
  * Poll-mode ports: the one interface to every network driver. Open, configure queues, start, then
  * receive and transmit bursts; statistics, link and filters beside it.
+ *
+ * Thread-safety: a port has no lock. One thread may receive, another transmit, and a third call
+ * what is marked "control" below, all at once; two that do the same need a lock of the caller's.
+ * Configuring, starting, stopping and closing take the port away from all others: no burst and no
+ * other call on that port may run at the same time, so end the threads that poll it first.
+ * Different ports are independent.
  */
 #ifndef PN_PORT_H
 #define PN_PORT_H
@@ -41,11 +47,14 @@ struct pn_port_opts {
  * @param[out] out the port; the caller owns it
  * @param spec     a PCI device as for pn_pci_find()
  * @return 0; -ENOTSUP if no driver knows the device (the text lists what is supported); else as
- * pn_pci_open().
+ * pn_pci_open(). Thread-safety: any thread.
  */
 PN_API int pn_port_open(struct pn_port **out, const char *spec, const struct pn_port_opts *opts);
 
-/** Stop the port, give back its buffers and memory, close the device. NULL is allowed. */
+/**
+ * Stop the port, give back its buffers and memory, close the device. NULL is allowed.
+ * Thread-safety: one thread; it must not run beside a burst or any other call on the port.
+ */
 PN_API void pn_port_close(struct pn_port *port);
 
 /** What a port is and can do. Texts belong to the port. */
@@ -63,20 +72,23 @@ struct pn_port_info {
 	bool started;
 };
 
+/** What the port is now. Thread-safety: control; not beside a change of what it tells (MAC, MTU).
+ */
 PN_API void pn_port_get_info(const struct pn_port *port, struct pn_port_info *info);
 
 /** Queues of a port. */
 struct pn_port_conf {
 	uint16_t rxd;            /**< receive descriptors; 0: 256 */
 	uint16_t txd;            /**< transmit descriptors; 0: 256 */
-	struct pn_pool *rx_pool; /**< buffers to receive into; must outlive the port */
+	struct pn_pool *rx_pool; /**< buffers to receive into; held, so that it cannot be destroyed,
+				    until the port is closed or configured with another */
 };
 
 /**
  * Set the queues up (one receive and one transmit queue). The port must be stopped; an earlier
  * configuration is undone.
  * @return 0; -EINVAL (descriptor counts: the text gives the range; buffers too small); -EBUSY if
- * started; -ENOMEM.
+ * started; -ENOMEM. Thread-safety: one thread, beside no burst and no other call on the port.
  */
 PN_API int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf);
 
@@ -84,11 +96,14 @@ PN_API int pn_port_configure(struct pn_port *port, const struct pn_port_conf *co
  * Start: fill the receive ring, enable receiver, transmitter and link.
  * @return 0; -EINVAL if not configured; -EALREADY; -ENOBUFS if the pool is too small for the ring
  * (the text says how many buffers are needed); -EIO if the device does not answer. The port stays
- * stopped on failure.
+ * stopped on failure. Thread-safety: one thread, beside no burst and no other call on the port.
  */
 PN_API int pn_port_start(struct pn_port *port);
 
-/** Stop receiving and transmitting, and give every buffer in the rings back to its pool. @return 0.
+/**
+ * Stop receiving and transmitting, and give every buffer in the rings back to its pool.
+ * @return 0. Thread-safety: one thread; it must not run beside a burst or any other call on the
+ * port: a burst would go on with rings that are being emptied.
  */
 PN_API int pn_port_stop(struct pn_port *port);
 
@@ -97,7 +112,8 @@ PN_API int pn_port_stop(struct pn_port *port);
  * @param queue 0
  * @param bufs  room for count packets; the caller owns what it gets
  * @return packets received, 0 to count.
- * One thread at a time per queue. While the port is stopped it returns 0.
+ * While the port is stopped it returns 0. Thread-safety: one thread at a time per queue, and not
+ * beside pn_port_stop() or pn_port_close().
  */
 static inline uint16_t pn_port_rx_burst(
 	struct pn_port *port, uint16_t queue, struct pn_buf **bufs, uint16_t count)
@@ -107,13 +123,16 @@ static inline uint16_t pn_port_rx_burst(
 
 /**
  * Transmit a burst. Packets accepted belong to the port, which frees them when they are sent; the
- * others stay the caller's. A packet that the device cannot send (empty, longer than the device
- * takes, more segments than the ring holds) is accepted, counted as an error (tx_errors) and freed.
- * A frame shorter than Ethernet's minimum is padded with zeros in the tail room of its last
- * segment; pkt_len stays. Sent buffers are given back in later calls: a pool must hold enough for
- * the receive ring, the transmit ring and the bursts in flight.
+ * others stay the caller's. A frame shorter than Ethernet's minimum is padded with zeros in the
+ * tail room of its last segment; pkt_len stays. A packet that cannot be sent is accepted, counted
+ * as an error (tx_errors) and freed: one with an empty segment, one longer than the device takes,
+ * one with more segments than the ring holds or than it says it has, one of several segments whose
+ * pkt_len is not their sum, and a short frame without tail room to pad. Sent buffers are given back
+ * in later calls: a pool must hold enough for the receive ring, the transmit ring and the bursts in
+ * flight.
  * @return packets accepted, 0 to count, always the first ones.
- * One thread at a time per queue. While the port is stopped it returns 0.
+ * While the port is stopped it returns 0. Thread-safety: one thread at a time per queue, which may
+ * be another than the one that receives, and not beside pn_port_stop() or pn_port_close().
  */
 static inline uint16_t pn_port_tx_burst(
 	struct pn_port *port, uint16_t queue, struct pn_buf **bufs, uint16_t count)
@@ -136,9 +155,14 @@ struct pn_port_stats {
 	uint64_t hw_tx_packets, hw_tx_bytes;
 };
 
-/** Read the counters. Not from another thread than the one that receives, unless a small lag is
- * harmless. */
+/**
+ * Read the counters.
+ * @return 0; -EIO if the device does not answer: stats holds what was known last.
+ * Thread-safety: control; one thread at a time, as the device's counters are cleared by reading.
+ * Beside a burst it sees the burst's counts a little later.
+ */
 PN_API int pn_port_get_stats(struct pn_port *port, struct pn_port_stats *stats);
+/** Count from 0 again. @return 0. Thread-safety: as pn_port_get_stats(). */
 PN_API int pn_port_stats_reset(struct pn_port *port);
 
 /** State of the link. */
@@ -148,22 +172,29 @@ struct pn_port_link {
 	uint32_t speed_mbps; /**< 0 while down */
 };
 
+/** Read the state of the link. @return 0; -EIO if the device does not answer. Thread-safety:
+ * control. */
 PN_API int pn_port_get_link(struct pn_port *port, struct pn_port_link *link);
 
-/** Receive every unicast packet, or only those for this port. @return 0 or a negative errno. */
+/** Receive every unicast packet, or only those for this port. @return 0; -EIO if the device does
+ * not answer. Thread-safety: control; one thread at a time sets filters (this to
+ * pn_port_set_mac()). */
 PN_API int pn_port_set_promiscuous(struct pn_port *port, bool on);
-/** Receive every multicast packet, or only those of the list. */
+/** Receive every multicast packet, or only those of the list. @return and thread-safety: as
+ * pn_port_set_promiscuous(). */
 PN_API int pn_port_set_all_multicast(struct pn_port *port, bool on);
 /**
  * Receive these multicast groups. The device filters by hash: others may pass.
- * @return 0; -EINVAL if one is not a multicast address.
+ * @return 0; -EINVAL if one is not a multicast address; -EIO. Thread-safety: as
+ * pn_port_set_promiscuous().
  */
 PN_API int pn_port_set_multicast(
 	struct pn_port *port, const uint8_t (*groups)[PN_MAC_LEN], unsigned int count);
-/** Set the unicast address until close. @return 0; -EADDRNOTAVAIL if it is zero or multicast. */
+/** Set the unicast address until close. @return 0; -EADDRNOTAVAIL if it is zero or multicast; -EIO.
+ * Thread-safety: as pn_port_set_promiscuous(). */
 PN_API int pn_port_set_mac(struct pn_port *port, const uint8_t mac[PN_MAC_LEN]);
 /** Set the MTU, bytes; the port must be stopped. @return 0; -EINVAL outside mtu_min..mtu_max;
- * -EBUSY if started. */
+ * -EBUSY if started. Thread-safety: one thread, beside no other call on the port. */
 PN_API int pn_port_set_mtu(struct pn_port *port, uint16_t mtu);
 
 #ifdef __cplusplus
