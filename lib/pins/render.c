@@ -98,11 +98,18 @@ static bool is_limited(const struct pn_pins_process *process, enum pn_counter co
 	return false;
 }
 
-/* Observed minus what was there before minus what is predicted. False where one of them is not
- * known. */
+/*
+ * What was observed, without what was there before and what is predicted. False where one of them
+ * is not known. The user's counter is compared with the ledgers of all the user's processes; what
+ * it held before is not known, and shows as unexplained.
+ */
 static bool unexplained(
 	const struct pn_pins_process *process, enum pn_counter counter, int64_t *pages)
 {
+	if (counter == PN_COUNTER_USER_LOCKED) {
+		*pages = (int64_t)(process->observed[counter].pages - process->user_predicted);
+		return process->observed[counter].observer == PN_OBSERVER_METER;
+	}
 	if (process->observed[counter].observer != PN_OBSERVER_PROC ||
 		process->before[counter] == UINT64_MAX)
 		return false;

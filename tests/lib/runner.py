@@ -3,14 +3,42 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LINE = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:- )?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)\b")
 SKIP = re.compile(r"# *skip\b:? *(.*)$", re.IGNORECASE)
+
+
+class Tap:
+    """Counts the TAP lines of one suite as they come; what was said before a failure is its text."""
+
+    def __init__(self, runner, suite):
+        self.runner, self.suite = runner, suite
+        self.seen, self.plan, self.said = 0, None, []
+
+    def line(self, line):
+        if match := PLAN.match(line):
+            self.plan = (self.plan or 0) + int(match.group(1))
+            return
+        match = LINE.match(line)
+        if not match:
+            self.said.append(line)
+            return
+        self.seen += 1
+        title = f"{self.suite}: {match.group(3)}"
+        if match.group(1):
+            self.runner.fail(title, "\n".join(self.said))
+        elif reason := SKIP.search(match.group(3)):
+            self.runner.skip(SKIP.sub("", title).strip(), reason.group(1))
+        else:
+            self.runner.ok(title)
+        self.said = []
 
 
 class Runner:
@@ -43,16 +71,45 @@ class Runner:
         self.skipped += 1
         self.say(f"   skipped {name}: {reason or 'NO REASON GIVEN'}")
 
-    def command(self, command, timeout, env=None):
-        """Run it; (status, output). A timeout is status None."""
+    def command(self, command, timeout, env=None, on_line=None):
+        """Run it, giving each line of output to on_line as it comes; (status, output). A timeout is status None."""
+        lines, late = [], threading.Event()
         try:
-            done = subprocess.run(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=timeout, env={**os.environ, **(env or {})})
-        except subprocess.TimeoutExpired as late:
-            return None, (late.stdout or b"").decode(errors="replace")
+            process = subprocess.Popen(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                       stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
+                                       text=True, errors="replace", start_new_session=True)
         except OSError as error:
             return 127, str(error)
-        return done.returncode, done.stdout.decode(errors="replace")
+
+        def stop():
+            late.set()
+            self._end(process)
+
+        timer = threading.Timer(timeout, stop)
+        timer.start()
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if on_line:
+                    on_line(line.rstrip("\n"))
+            process.wait()
+        except BaseException:
+            self._end(process)
+            raise
+        finally:
+            timer.cancel()
+        return None if late.is_set() else process.returncode, "".join(lines)
+
+    @staticmethod
+    def _end(process):
+        """End a command with all it started: first asked, so that a virtual machine is cleaned up, then told."""
+        for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+            try:
+                os.killpg(process.pid, number)
+                process.wait(seconds)
+                return
+            except (ProcessLookupError, subprocess.TimeoutExpired):
+                continue
 
     def check(self, name, command, timeout=600, env=None):
         """One test: the command must end with 0."""
@@ -64,45 +121,23 @@ class Runner:
                   (f"no end after {timeout} s" if status is None else f"exit status {status}"))
         return False
 
-    def tap(self, name, command, timeout=600, env=None):
+    def tap(self, name, command, timeout=600, env=None, may_be_empty=False):
         """A suite: every TAP line of the command counts. The command must also end well, and do all it planned."""
         start = time.monotonic()
-        status, output = self.command(command, timeout, env)
         before = (self.passed, self.failed, self.skipped)
-        seen, plan = self._count(name, output)
+        count = Tap(self, name)
+        status, output = self.command(command, timeout, env, count.line)
         if status is None:
             self.fail(f"{name}: ends in time", f"{output[-6000:]}\nno end after {timeout} s")
         elif status != 0 and self.failed == before[1]:
             self.fail(f"{name}: ends well", f"{output[-6000:]}\nexit status {status}")
-        elif plan is not None and plan != seen:
-            self.fail(f"{name}: runs all its tests", f"{seen} of {plan} tests ran")
-        elif seen == 0:
+        elif count.plan is not None and count.plan != count.seen:
+            self.fail(f"{name}: runs all its tests", f"{count.seen} of {count.plan} tests ran")
+        elif count.seen == 0 and not may_be_empty:
             self.fail(f"{name}: runs tests", output[-3000:] or "no output")
         done = (self.passed - before[0], self.failed - before[1], self.skipped - before[2])
         self.say(f"   {name}: {done[0]} passed, {done[1]} failed, {done[2]} skipped "
                  f"({time.monotonic() - start:.1f} s)")
-
-    def _count(self, suite, output):
-        """Count the TAP lines, with what was said before a failure as its text. (lines seen, lines planned)"""
-        seen, plan, said = 0, None, []
-        for line in output.splitlines():
-            if match := PLAN.match(line):
-                plan = (plan or 0) + int(match.group(1))
-                continue
-            match = LINE.match(line)
-            if not match:
-                said.append(line)
-                continue
-            seen += 1
-            title = f"{suite}: {match.group(3)}"
-            if match.group(1):
-                self.fail(title, "\n".join(said))
-            elif reason := SKIP.search(match.group(3)):
-                self.skip(SKIP.sub("", title).strip(), reason.group(1))
-            else:
-                self.ok(title)
-            said = []
-        return seen, plan
 
     def finish(self):
         self.heading("done")

@@ -3,6 +3,7 @@
 a memory limit of exactly what it maps, as the wire between them."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from guest import (MIB, NICS, PAGE, Suite, Testpmd, as_user, backends, bind, che
                    status, testpmd, testpmd_json, unbind, PINION)
 
 MEM = 4 * MIB
+# A kernel with every debugging aid on: one card model, no bulk transfers.
+SLOW = bool(os.environ.get("PINION_SLOW"))
 TRANSFER = __file__.replace("traffic.py", "transfer.py")
 # The two pairs of cards that Pinion drives, and the kernel's cards on the same wires.
 PAIRS = {"82574L": (NICS[0:2], NICS[2:4]), "82540EM": (NICS[4:6], NICS[6:8])}
@@ -103,8 +106,7 @@ def test_report(cards, backend):
             check(document["notes"], "the report says why user->locked_vm was not measured")
         equal(counters[domain["limited_counter"]]["left"], 0, "pages left under the limit")
         equal(program.stop(), 0, "exit status")
-    check("pins" not in must(*as_user([PINION, "pins"])) or
-          "no process with a ledger" in must(*as_user([PINION, "pins"])), "the ledger went with its process")
+    check("no process with a ledger" in must(*as_user([PINION, "pins"])), "the ledger went with its process")
 
 
 def test_over_limit(cards, backend):
@@ -149,9 +151,12 @@ def main():
         available = [name for name, reason in backends().items() if not reason]
         for backend in available:
             tag = f"{backend}, {model}"
+            if SLOW and model != "82574L":
+                continue
             suite.run(f"{tag}: 200 pings pass the wire", test_ping, cards, peers, backend)
-            suite.run(f"{tag}: iperf3 passes the wire", test_iperf, cards, peers, backend)
-            suite.run(f"{tag}: 32 MiB arrive whole", test_file, cards, peers, backend)
+            if not SLOW:
+                suite.run(f"{tag}: iperf3 passes the wire", test_iperf, cards, peers, backend)
+                suite.run(f"{tag}: 32 MiB arrive whole", test_file, cards, peers, backend)
             suite.run(f"{tag}: the report is what the kernel shows", test_report, cards, backend)
             suite.run(f"{tag}: one page over the limit is refused and explained", test_over_limit, cards,
                       backend)
