@@ -57,13 +57,38 @@ def check_columns():
 def check_licences():
     troubles = []
     for name in tracked():
-        if os.path.basename(name) in (".gitignore", "LICENSE") or name.endswith((".md", ".svg", ".png")):
+        if name == "LICENSE" or name.endswith((".svg", ".png")):
             continue
         with open(name, encoding="utf-8", errors="replace") as file:
-            head = file.read(600)
+            text = file.read()
         want = "GPL-2.0-only" if name.startswith("kmod/") else "BSD-3-Clause"
-        if f"SPDX-License-Identifier: {want}" not in head:
-            troubles.append(f"{name} has no SPDX-License-Identifier: {want} in its head")
+        # The README's first lines are for its reader.
+        if f"SPDX-License-Identifier: {want}" not in (text[-200:] if name == "README.md" else text[:600]):
+            troubles.append(f"{name} has no SPDX-License-Identifier: {want}")
+    return troubles
+
+
+def anchors(name):
+    """The anchors that GitHub makes of a page's headings."""
+    with open(name, encoding="utf-8") as file:
+        titles = re.findall(r"^#+ +(.*)$", file.read(), re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+def check_links():
+    troubles = []
+    for name in tracked("*.md"):
+        with open(name, encoding="utf-8") as file:
+            text = re.sub(r"```.*?```", "", file.read(), flags=re.S)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            page = os.path.normpath(os.path.join(os.path.dirname(name), path)) if path else name
+            if not os.path.exists(page):
+                troubles.append(f"{name} links to {target}, which is not there")
+            elif anchor and page.endswith(".md") and anchor not in anchors(page):
+                troubles.append(f"{name} links to {target}: there is no such heading")
     return troubles
 
 
@@ -102,9 +127,6 @@ def check_dependencies():
                 owner = folder_of(os.path.basename(header))
                 if owner and owner != folder and owner not in allowed:
                     troubles.append(f"{name} includes {header} of {owner}")
-                elif owner and owner != folder and header.endswith("_priv.h") and \
-                        folder == "apps":
-                    troubles.append(f"{name} includes the private {header}")
     for name in tracked("apps/**.c", "apps/**.h", "tests/vm/programs/*.c"):
         for header in re.findall(r'^#include "([^"]+)"', open(name, encoding="utf-8").read(), re.M):
             owner = folder_of(os.path.basename(header))
@@ -157,6 +179,7 @@ def main():
     result("dependencies point one way", check_dependencies())
     result("the library does not print, exit or abort", check_words())
     result("nothing is left for later", check_unfinished())
+    result("links between pages lead somewhere", check_links())
     result("README and CI name the same commands", check_scripts())
     print(f"1..{count}")
     return 1 if failed else 0

@@ -4,6 +4,7 @@
 import contextlib
 import pathlib
 import signal
+import subprocess
 import sys
 import time
 
@@ -123,6 +124,9 @@ def main(arguments):
     except HarnessError as error:
         say(str(error))
         return error.status
+    except (OSError, subprocess.CalledProcessError) as error:
+        say(str(error))
+        return EXIT_HARNESS
     except Stopped as stopped:
         say(f"stopped by {signal.Signals(stopped.number).name}")
         return 128 + stopped.number
