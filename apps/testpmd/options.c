@@ -12,6 +12,7 @@
 #include "testpmd.h"
 
 #define MEM_GRANULE PN_PAGE_4K
+#define MEM_MAX     (UINT64_C(1) << 47) /* what the library takes for one region */
 
 enum {
 	OPT_DMA = 256,
@@ -75,11 +76,12 @@ static const char *option_takes(int code)
 		return "a number of packets, 1 or more";
 	case OPT_RXD:
 	case OPT_TXD:
-		return "a number of descriptors from 1 to 65535";
+		return "a number of descriptors from 1 to 4096";
 	case OPT_POOL:
 		return "a number of buffers from 1 to 4294967295";
 	case OPT_MEM:
-		return "bytes, or a number with K, M or G; a multiple of 4K, such as 6M";
+		return "bytes, or a number with K, M or G; a multiple of 4K, such as 6M, up to 128 "
+		       "TiB";
 	case OPT_PAGE_SIZE:
 		return "4K, 2M, 1G or auto";
 	case OPT_STATS_PERIOD:
@@ -225,7 +227,7 @@ static int set_mem(uint64_t *mem, const char *text)
 {
 	int err = parse_size(text, mem);
 
-	if (!err && (!*mem || *mem % MEM_GRANULE))
+	if (!err && (!*mem || *mem % MEM_GRANULE || *mem > MEM_MAX))
 		return -EINVAL;
 	return err;
 }
@@ -266,9 +268,9 @@ static int set_value(struct options *o, int code, const char *text)
 	case OPT_COUNT:
 		return parse_number(text, 1, UINT64_MAX, &o->count);
 	case OPT_RXD:
-		return set_u16(&o->rxd, text, 1, UINT16_MAX);
+		return set_u16(&o->rxd, text, 1, 4096);
 	case OPT_TXD:
-		return set_u16(&o->txd, text, 1, UINT16_MAX);
+		return set_u16(&o->txd, text, 1, 4096);
 	case OPT_POOL:
 		return set_u32(&o->pool, text, 1, UINT32_MAX);
 	case OPT_MEM:

@@ -185,7 +185,7 @@ char *pn_pins_table(const struct pn_pins_report *report)
 	if (!out)
 		return NULL;
 	if (!report->process_count)
-		fprintf(out, "no process with a ledger\n");
+		fprintf(out, "no process with a ledger that this user may read\n");
 	for (i = 0; i < report->process_count; i++) {
 		if (i)
 			fputc('\n', out);

@@ -365,8 +365,9 @@ static void bad_groups_are_explained(void **state)
 	(void)state;
 	assert_int_equal(create("type1", NULL), 0);
 	model_group_viable(5, false);
-	assert_true(pn_domain_attach(domain, &nic, &fd) < 0);
-	assert_non_null(strstr(pn_error(), "5"));
+	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EPERM);
+	assert_non_null(strstr(pn_error(), "group 5 of device 0000:00:"));
+	assert_non_null(strstr(pn_error(), "not viable"));
 	model_group_viable(5, true);
 	model_group_open_error(5, EACCES);
 	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EACCES);
