@@ -176,6 +176,49 @@ struct pn_port_link {
  * control. */
 PN_API int pn_port_get_link(struct pn_port *port, struct pn_port_link *link);
 
+/**
+ * Enable interrupts, for an application that sleeps while nothing comes: MSI-X where the device has
+ * it, else MSI, else INTx. None is enabled by default, and bursts cost the same with and without.
+ *
+ * The eventfd becomes readable when packets have arrived on receive queue 0, or the link went up or
+ * down, while the port is started. It is one shot: each of the two reasons is signalled at most
+ * once until pn_port_irq_arm(). This function arms it if the port is started, and so does every
+ * pn_port_start(): interrupts stay enabled over pn_port_stop().
+ *
+ * A loop that sleeps:
+ *
+ *     poll fd
+ *     receive bursts until one is empty; pn_port_get_link()
+ *     pn_port_irq_arm()
+ *     receive once more, and begin anew
+ *
+ * @param[out] fd nonblocking; belongs to the port until pn_port_irq_disable() or pn_port_close()
+ * @return 0; -EALREADY; -EOPNOTSUPP if the device has no interrupt at all; the errors of
+ * pn_pci_irq_enable(); -EIO if the device does not answer. Nothing is enabled then.
+ * Thread-safety: the thread that receives from queue 0, or one while nobody does.
+ */
+PN_API int pn_port_irq_enable(struct pn_port *port, int *fd);
+
+/**
+ * Arm the interrupt again after it fired: call this, then receive once more before sleeping. It
+ * clears the eventfd; there is no need to read it.
+ *
+ * No wake-up is lost. If packets are there already when it is armed, or the link is not as it was
+ * when the application last looked (pn_port_get_link()) or was told, it fires at once; also while
+ * the receive ring is nearly empty because its pool is, as only bursts refill it. It may fire for
+ * packets that the poll after arming has taken. On a stopped port it does nothing.
+ * @return 0; -EINVAL if interrupts are not enabled; -EIO if the device does not answer: do not
+ * sleep then. Thread-safety: the thread that receives from queue 0.
+ */
+PN_API int pn_port_irq_arm(struct pn_port *port);
+
+/**
+ * Disable interrupts (nothing enabled: 0) and close the eventfd, whatever is returned.
+ * @return 0 or a negative errno. Thread-safety: one thread; not while another waits on the eventfd
+ * or arms.
+ */
+PN_API int pn_port_irq_disable(struct pn_port *port);
+
 /** Receive every unicast packet, or only those for this port. @return 0; -EIO if the device does
  * not answer. Thread-safety: control; one thread at a time sets filters (this to
  * pn_port_set_mac()). */

@@ -76,6 +76,7 @@ int pn_port_open(struct pn_port **out, const char *spec, const struct pn_port_op
 		dev->opts = *opts;
 		dev->configured = false;
 		dev->started = false;
+		dev->irq_enabled = false;
 		put_away(dev);
 		*out = &dev->port;
 		return 0;
@@ -197,6 +198,44 @@ int pn_port_get_link(struct pn_port *port, struct pn_port_link *link)
 
 	memset(link, 0, sizeof(*link));
 	return dev->ops->link(dev, link);
+}
+
+int pn_port_irq_enable(struct pn_port *port, int *fd)
+{
+	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_info info;
+	int ret;
+
+	pn_port_get_info(port, &info);
+	if (!fd)
+		return pn_fail(EINVAL, "port %s: nowhere to put the eventfd", info.name);
+	if (dev->irq_enabled)
+		return pn_fail(EALREADY, "port %s: its interrupt is enabled already", info.name);
+	ret = dev->ops->irq_enable(dev, fd);
+	dev->irq_enabled = ret == 0;
+	return ret;
+}
+
+int pn_port_irq_arm(struct pn_port *port)
+{
+	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_info info;
+
+	if (dev->irq_enabled)
+		return dev->ops->irq_arm(dev);
+	pn_port_get_info(port, &info);
+	return pn_fail(EINVAL, "port %s: its interrupt is not enabled: pn_port_irq_enable() first",
+		info.name);
+}
+
+int pn_port_irq_disable(struct pn_port *port)
+{
+	struct pn_port_dev *dev = port_dev(port);
+
+	if (!dev->irq_enabled)
+		return 0;
+	dev->irq_enabled = false;
+	return dev->ops->irq_disable(dev);
 }
 
 int pn_port_set_promiscuous(struct pn_port *port, bool on)

@@ -25,6 +25,12 @@ struct pn_port_ops {
 	int (*stats)(struct pn_port_dev *dev, struct pn_port_stats *stats);
 	void (*stats_reset)(struct pn_port_dev *dev);
 	int (*link)(struct pn_port_dev *dev, struct pn_port_link *link);
+	/* enable() leaves the interrupt armed if the port is started, and start() arms one that is
+	 * enabled. The port layer calls arm() and disable() only while it is enabled, and close()
+	 * disables it. */
+	int (*irq_enable)(struct pn_port_dev *dev, int *fd);
+	int (*irq_arm)(struct pn_port_dev *dev);
+	int (*irq_disable)(struct pn_port_dev *dev);
 	int (*set_promiscuous)(struct pn_port_dev *dev, bool on);
 	int (*set_all_multicast)(struct pn_port_dev *dev, bool on);
 	int (*set_multicast)(
@@ -41,6 +47,7 @@ struct pn_port_dev {
 	void *no_queue; /* what rxq and txq of a stopped port point to */
 	bool configured;
 	bool started;
+	bool irq_enabled;
 };
 
 /* What open() returns for a device that another driver may know. */

@@ -9,7 +9,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -81,8 +83,10 @@ static void act_reset(struct fake_device *device)
 
 static void act_status(struct fake_device *device)
 {
-	uint32_t status = E1000_STATUS_LU | E1000_STATUS_FD | 2u << 6;
+	uint32_t status = E1000_STATUS_FD | 2u << 6;
 
+	if (!device->link_down)
+		status |= E1000_STATUS_LU;
 	if (!(fake_reg(device, E1000_CTRL) & E1000_CTRL_GIO_MASTER_DISABLE))
 		status |= E1000_STATUS_GIO_MASTER_ENABLE;
 	fake_set_reg(device, E1000_STATUS, status);
@@ -119,6 +123,7 @@ void fake_device_init(struct fake_device *device, uint16_t vendor, uint16_t id)
 	device->info.device = id;
 	device->info.numa_node = PN_NODE_ANY;
 	device->bar_size = E1000_BAR_SIZE;
+	device->irq_fd = -1;
 	device->regs = aligned_alloc(4096, E1000_BAR_SIZE);
 	assert_non_null(device->regs);
 	memset(device->regs, 0, E1000_BAR_SIZE);
@@ -155,6 +160,11 @@ int __wrap_pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_d
 void __wrap_pn_pci_close(struct pn_pci_device *dev);
 int __wrap_pn_pci_bar_map(struct pn_pci_device *dev, unsigned int bar, struct pn_bar *out);
 int __wrap_pn_pci_bus_master(struct pn_pci_device *dev, bool on);
+int __wrap_pn_pci_irq_count(struct pn_pci_device *dev, enum pn_irq_type type);
+int __wrap_pn_pci_irq_enable(
+	struct pn_pci_device *dev, enum pn_irq_type type, unsigned int count, int *eventfds);
+int __wrap_pn_pci_irq_disable(struct pn_pci_device *dev);
+int __wrap_pn_pci_irq_unmask(struct pn_pci_device *dev);
 
 /* Reading the counters clears them, which plain memory does not do. */
 int __wrap_e1000_hw_stats_update(struct e1000_hw *hw)
@@ -190,6 +200,8 @@ void __wrap_pn_pci_close(struct pn_pci_device *dev)
 {
 	assert_ptr_equal(dev, the_device);
 	assert_true(the_device->open);
+	/* The device must be silent before its interrupt goes, so the driver sees to it itself. */
+	assert_int_equal(the_device->irq_fd, -1);
 	the_device->open = false;
 	the_device->master = false;
 }
@@ -213,4 +225,47 @@ int __wrap_pn_pci_bus_master(struct pn_pci_device *dev, bool on)
 	the_device->master = on;
 	the_device->master_changes++;
 	return 0;
+}
+
+int __wrap_pn_pci_irq_count(struct pn_pci_device *dev, enum pn_irq_type type)
+{
+	int count = the_device->irq_count[type];
+
+	assert_ptr_equal(dev, the_device);
+	return count < 0 ? pn_fail(-count, "asking for interrupts") : count;
+}
+
+int __wrap_pn_pci_irq_enable(
+	struct pn_pci_device *dev, enum pn_irq_type type, unsigned int count, int *eventfds)
+{
+	assert_ptr_equal(dev, the_device);
+	assert_int_equal(count, 1);
+	assert_int_equal(the_device->irq_fd, -1);
+	if (the_device->irq_ret)
+		return pn_fail(-the_device->irq_ret, "enabling interrupts");
+	the_device->irq_fd = eventfd(0, EFD_NONBLOCK);
+	assert_true(the_device->irq_fd >= 0);
+	the_device->irq_type = type;
+	*eventfds = the_device->irq_fd;
+	return 0;
+}
+
+int __wrap_pn_pci_irq_disable(struct pn_pci_device *dev)
+{
+	assert_ptr_equal(dev, the_device);
+	assert_true(the_device->irq_fd >= 0);
+	/* Nothing may fire meanwhile: the last word is that all are masked. Tests clear IMC. */
+	assert_int_equal(fake_reg(the_device, E1000_IMC), UINT32_MAX);
+	close(the_device->irq_fd);
+	the_device->irq_fd = -1;
+	return 0;
+}
+
+int __wrap_pn_pci_irq_unmask(struct pn_pci_device *dev)
+{
+	assert_ptr_equal(dev, the_device);
+	assert_true(the_device->irq_fd >= 0);
+	assert_int_equal(the_device->irq_type, PN_IRQ_INTX);
+	the_device->unmasks++;
+	return the_device->unmask_ret ? pn_fail(-the_device->unmask_ret, "unmasking") : 0;
 }

@@ -37,11 +37,17 @@ struct fake_device {
 	bool open;
 	bool master;
 	unsigned int master_changes;
+	int irq_count[3]; /* by enum pn_irq_type */
+	int irq_ret, unmask_ret;
+	int irq_fd; /* -1: none is enabled */
+	enum pn_irq_type irq_type;
+	unsigned int unmasks;
 	/* Plays the parts of the registers that act by themselves, while it runs. */
 	pthread_t thread;
 	bool running;
 	bool stop;
 	bool stuck_reset;
+	bool link_down;
 	bool keeps_counters; /* a reset does not clear them, as in QEMU */
 	unsigned int resets;
 };

@@ -24,6 +24,7 @@ struct e1000_dev {
 	struct pn_pci_info info;
 	struct e1000_rxq rxq;
 	struct e1000_txq txq;
+	struct e1000_irq irq;
 	void *rxqs[1];
 	void *txqs[1];
 	/* Subtracted from what is counted: the values at the last reset of the counters. */
@@ -46,6 +47,8 @@ static void e1000_close(struct pn_port_dev *dev)
 	struct e1000_dev *e = e1000_dev(dev);
 
 	free_queues(e);
+	if (e1000_irq_disable(&e->irq, &e->hw))
+		pn_log(PN_LOG_WARNING, "port %s: closing: %s", e->hw.name, pn_error());
 	e1000_hw_driver_loaded(&e->hw, false);
 	pn_pci_close(e->pci);
 	free(e);
@@ -101,6 +104,15 @@ static int fill_ring(struct e1000_dev *e)
 		pn_pool_count(q->pool));
 }
 
+/* Set the interrupt up on a device that runs; the reset of a start has forgotten it. */
+static int run_irq(struct e1000_dev *e)
+{
+	if (!e->irq.on)
+		return 0;
+	e1000_irq_route(&e->irq, &e->hw);
+	return e1000_irq_arm(&e->irq, &e->hw, &e->rxq);
+}
+
 static int e1000_start(struct pn_port_dev *dev)
 {
 	struct e1000_dev *e = e1000_dev(dev);
@@ -120,6 +132,8 @@ static int e1000_start(struct pn_port_dev *dev)
 	e1000_hw_start(&e->hw, &e->rxq, &e->txq);
 	e1000_rxq_kick(&e->rxq);
 	ret = e1000_hw_alive(&e->hw);
+	if (!ret)
+		ret = run_irq(e);
 	if (ret)
 		goto stop;
 	dev->port.rxq = e->rxqs;
@@ -212,7 +226,40 @@ static int e1000_link(struct pn_port_dev *dev, struct pn_port_link *link)
 	if (status == E1000_GONE)
 		return e1000_hw_alive(&e->hw);
 	e1000_hw_link(status, link);
+	e1000_irq_saw_link(&e->irq, link->up);
 	return 0;
+}
+
+static int irq_enable(struct pn_port_dev *dev, int *fd)
+{
+	struct e1000_dev *e = e1000_dev(dev);
+	int ret = e1000_irq_enable(&e->irq, &e->hw);
+
+	if (ret)
+		return ret;
+	if (dev->started)
+		ret = run_irq(e);
+	if (ret) {
+		e1000_irq_disable(&e->irq, &e->hw);
+		return ret;
+	}
+	*fd = e->irq.fd;
+	return 0;
+}
+
+/* A stopped port has nothing to wait for: start() arms. */
+static int irq_arm(struct pn_port_dev *dev)
+{
+	struct e1000_dev *e = e1000_dev(dev);
+
+	return dev->started ? e1000_irq_arm(&e->irq, &e->hw, &e->rxq) : 0;
+}
+
+static int irq_disable(struct pn_port_dev *dev)
+{
+	struct e1000_dev *e = e1000_dev(dev);
+
+	return e1000_irq_disable(&e->irq, &e->hw);
 }
 
 /* While the port is stopped filters are only remembered: start() writes them after its reset. */
@@ -281,6 +328,9 @@ static const struct pn_port_ops e1000_ops = {
 	.stats = e1000_stats,
 	.stats_reset = e1000_stats_reset,
 	.link = e1000_link,
+	.irq_enable = irq_enable,
+	.irq_arm = irq_arm,
+	.irq_disable = irq_disable,
 	.set_promiscuous = e1000_set_promiscuous,
 	.set_all_multicast = e1000_set_all_multicast,
 	.set_multicast = e1000_set_multicast,
@@ -359,6 +409,7 @@ static int e1000_open(struct pn_port_dev **out, const char *spec, const struct p
 	ret = pn_pci_open(&e->pci, info.address, opts->domain);
 	if (ret)
 		goto free_dev;
+	e->irq.pci = e->pci;
 	ret = bring_up(e);
 	if (ret)
 		goto close_pci;

@@ -11,6 +11,7 @@
 
 #include "e1000_regs.h"
 #include "pn_mem.h"
+#include "pn_pci.h"
 #include "pn_pkt.h"
 #include "pn_port.h"
 #include "port_priv.h"
@@ -177,6 +178,15 @@ struct e1000_txq {
 	uint64_t ring_iova;
 };
 
+/* The interrupt, when the application wants one. */
+struct e1000_irq {
+	struct pn_pci_device *pci;
+	enum pn_irq_type type; /* valid while it is on */
+	int fd;
+	bool on;
+	bool link_up; /* as the application has last seen or been told */
+};
+
 /* e1000_hw.c */
 extern const struct e1000_model e1000_models[];
 extern const unsigned int e1000_model_count;
@@ -191,6 +201,8 @@ int e1000_hw_read_mac(struct e1000_hw *hw);
 void e1000_hw_write_filters(struct e1000_hw *hw);
 /* Program link, rings and filters after a reset, and let it run. The caller then arms the rings. */
 void e1000_hw_start(struct e1000_hw *hw, const struct e1000_rxq *rxq, const struct e1000_txq *txq);
+/* Mask all causes and clear those that are pending. */
+void e1000_hw_mask_interrupts(struct e1000_hw *hw);
 /* End all DMA. Bounded: about a tenth of a second. */
 void e1000_hw_stop(struct e1000_hw *hw);
 /* Tell the firmware whether a driver has the device. */
@@ -218,6 +230,8 @@ int e1000_rxq_fill(struct e1000_rxq *q);
 void e1000_rxq_kick(struct e1000_rxq *q);
 /* Give all buffers back and empty the ring; the device must not use it any more. */
 void e1000_rxq_drain(struct e1000_rxq *q);
+/* Would a burst find something, or does the ring need its buffers from one? */
+bool e1000_rxq_wants_poll(const struct e1000_rxq *q, bool extended);
 uint16_t e1000_rx_burst_legacy(void *queue, struct pn_buf **bufs, uint16_t count);
 uint16_t e1000_rx_burst_extended(void *queue, struct pn_buf **bufs, uint16_t count);
 
@@ -226,6 +240,18 @@ int e1000_txq_init(struct e1000_txq *q, struct e1000_hw *hw, struct pn_heap *hea
 void e1000_txq_fini(struct e1000_txq *q);
 void e1000_txq_drain(struct e1000_txq *q);
 uint16_t e1000_tx_burst(void *queue, struct pn_buf **bufs, uint16_t count);
+
+/* e1000_irq.c */
+/* Choose a kind of interrupt and enable it, all causes masked. */
+int e1000_irq_enable(struct e1000_irq *irq, struct e1000_hw *hw);
+/* Program the registers that a reset clears. */
+void e1000_irq_route(const struct e1000_irq *irq, struct e1000_hw *hw);
+/* Let it fire, once; at once if there is a reason. -EIO when the device is gone. */
+int e1000_irq_arm(struct e1000_irq *irq, struct e1000_hw *hw, const struct e1000_rxq *q);
+/* The application knows of this state of the link. */
+void e1000_irq_saw_link(struct e1000_irq *irq, bool up);
+/* Silence the device, then disable what is enabled. */
+int e1000_irq_disable(struct e1000_irq *irq, struct e1000_hw *hw);
 
 extern const struct pn_driver e1000_driver;
 

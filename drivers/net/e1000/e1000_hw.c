@@ -90,7 +90,7 @@ int e1000_hw_alive(const struct e1000_hw *hw)
 		hw->name);
 }
 
-static void mask_interrupts(struct e1000_hw *hw)
+void e1000_hw_mask_interrupts(struct e1000_hw *hw)
 {
 	e1000_write(hw, E1000_IMC, UINT32_MAX);
 	(void)e1000_read(hw, E1000_ICR); /* clears what is pending */
@@ -112,7 +112,7 @@ void e1000_hw_stop(struct e1000_hw *hw)
 	hw->rctl &= E1000_RCTL_UPE | E1000_RCTL_MPE; /* what was asked for stays */
 	if (e1000_read(hw, E1000_STATUS) == E1000_GONE)
 		return;
-	mask_interrupts(hw);
+	e1000_hw_mask_interrupts(hw);
 	e1000_write(hw, E1000_RCTL, 0);
 	e1000_write(hw, E1000_TCTL, E1000_TCTL_PSP);
 	flush(hw);
@@ -177,6 +177,8 @@ int e1000_hw_reset(struct e1000_hw *hw)
 
 	if (ret)
 		return ret;
+	/* The throttling of an earlier user, whose timers the waits below outlive. */
+	e1000_write(hw, E1000_ITR, 0);
 	e1000_hw_stop(hw);
 	if (hw->model->pcie)
 		own_mdio(hw);
@@ -187,7 +189,7 @@ int e1000_hw_reset(struct e1000_hw *hw)
 	if (ret)
 		return ret;
 	/* The reset has enabled the causes that the EEPROM asks for. */
-	mask_interrupts(hw);
+	e1000_hw_mask_interrupts(hw);
 	return e1000_hw_alive(hw);
 }
 
@@ -380,9 +382,12 @@ static void start_receive(struct e1000_hw *hw, const struct e1000_rxq *q)
 {
 	if (hw->model->pcie) {
 		e1000_write(hw, E1000_MRQC, 0);
-		/* No parsing of NFS; extended descriptors before the ring is enabled. */
+		/* No parsing of NFS, no interrupts for TCP acknowledgements (Linux' e1000e turns
+		 * them off against spurious ones under MSI-X); extended descriptors before the ring
+		 * is enabled. */
 		e1000_write(hw, E1000_RFCTL,
-			E1000_RFCTL_EXSTEN | E1000_RFCTL_NFSW_DIS | E1000_RFCTL_NFSR_DIS);
+			E1000_RFCTL_EXSTEN | E1000_RFCTL_ACK_DIS | E1000_RFCTL_NFSW_DIS |
+				E1000_RFCTL_NFSR_DIS);
 		/* Written back as soon as one is used. */
 		e1000_write(hw, E1000_RXDCTL,
 			E1000_DCTL_GRAN | 32u << E1000_DCTL_PTHRESH | 4u << E1000_DCTL_HTHRESH |

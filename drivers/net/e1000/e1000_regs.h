@@ -51,7 +51,10 @@
 
 /* Extended device control: [8254x] 13.4.5, [82574] 10.2.2.5 */
 #define E1000_CTRL_EXT          0x00018u
+#define E1000_CTRL_EXT_EIAME    (1u << 24) /* 82574: IAM masks when a message is sent */
+#define E1000_CTRL_EXT_IAME     (1u << 27) /* 82574: IAM masks when ICR is read */
 #define E1000_CTRL_EXT_DRV_LOAD (1u << 28) /* 82574 */
+#define E1000_CTRL_EXT_PBA_CLR  (1u << 31) /* 82574 */
 
 /* MDI control, to the PHY: [8254x] 13.4.6, [82574] 10.2.2.7 */
 #define E1000_MDIC          0x00020u
@@ -78,9 +81,24 @@
 #define E1000_FCRTL 0x02160u
 #define E1000_FCRTH 0x02168u
 
-/* Interrupts: [8254x] 13.4.17 to 13.4.21, [82574] 10.2.3 */
-#define E1000_ICR 0x000c0u
-#define E1000_IMC 0x000d8u
+/* Interrupts: [8254x] 13.4.17 to 13.4.21, [82574] 10.2.4. The bits are those of ICR, ICS, IMS, IMC,
+ * and, of the last two, EIAC and IAM. */
+#define E1000_ICR        0x000c0u
+#define E1000_ITR        0x000c4u
+#define E1000_ICS        0x000c8u
+#define E1000_IMS        0x000d0u
+#define E1000_IMC        0x000d8u
+#define E1000_ICR_LSC    (1u << 2)
+#define E1000_ICR_RXT0   (1u << 7)
+#define E1000_ICR_RXQ0   (1u << 20) /* 82574 */
+#define E1000_ICR_OTHER  (1u << 24) /* 82574 */
+#define E1000_EIAC       0x000dcu   /* 82574 */
+#define E1000_IAM        0x000e0u   /* 82574 */
+#define E1000_IVAR       0x000e4u   /* 82574 */
+#define E1000_IVAR_VALID (1u << 3)  /* of receive queue 0; the vector is in the bits below */
+#define E1000_IVAR_OTHER 16
+#define E1000_EITR       0x000e8u /* 82574: one a vector */
+#define E1000_EITR_COUNT 5u
 
 /* Receive control: [8254x] 13.4.22, [82574] 10.2.5.1 */
 #define E1000_RCTL             0x00100u
@@ -143,6 +161,7 @@
 #define E1000_RFCTL          0x05008u /* 82574 */
 #define E1000_RFCTL_NFSW_DIS (1u << 6)
 #define E1000_RFCTL_NFSR_DIS (1u << 7)
+#define E1000_RFCTL_ACK_DIS  (1u << 12)
 #define E1000_RFCTL_EXSTEN   (1u << 15)
 #define E1000_MTA            0x05200u
 #define E1000_MTA_COUNT      128u

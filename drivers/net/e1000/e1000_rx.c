@@ -288,6 +288,17 @@ static inline __attribute__((always_inline)) uint16_t rx_burst(
 	return n;
 }
 
+/*
+ * The ring needs a burst when the pool could not fill it and so little is left that packets stop
+ * coming, and with them interrupts: nobody else refills it.
+ */
+bool e1000_rxq_wants_poll(const struct e1000_rxq *q, bool extended)
+{
+	const uint64_t done = extended ? E1000_RXDEXT_DD : E1000_RXD_DD;
+
+	return q->armed < E1000_RX_BATCH || (e1000_desc_meta(&q->ring[q->next]) & done);
+}
+
 uint16_t e1000_rx_burst_legacy(void *queue, struct pn_buf **bufs, uint16_t count)
 {
 	return rx_burst(queue, bufs, count, false);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A port by itself: card DEVICE [mac M] [multicast M]... [all-multicast] [promiscuous] [mtu N]
- * [link]. Says "ready", sends every frame back with its addresses swapped, and at the end of its
- * standard input prints how many frames came for each destination, the longest one, the most
+ * [link | irq]. Says "ready", sends every frame back with its addresses swapped, and at the end of
+ * its standard input prints how many frames came for each destination, the longest one, the most
  * segments, and the statistics. With "link" it prints the state of the link at every change
- * instead.
+ * instead. With "irq" it sleeps until the port's interrupt wakes it, takes what is there, sends
+ * nothing back, and prints for each line of its standard input how often it woke, how many frames
+ * it has received, and the state of the link.
  */
 #include <errno.h>
 #include <poll.h>
@@ -108,6 +110,58 @@ static void watch_link(void)
 	}
 }
 
+static void drain(unsigned long *received)
+{
+	struct pn_buf *bufs[32];
+	uint16_t n, i;
+
+	do {
+		n = pn_port_rx_burst(port, 0, bufs, 32);
+		for (i = 0; i < n; i++)
+			count(bufs[i]);
+		pn_buf_free_bulk(bufs, n);
+		*received += n;
+	} while (n);
+}
+
+/* Only what the interrupt is for: nothing is polled unless it has fired. */
+static int sleep_and_wake(int irq)
+{
+	struct pollfd wait[] = {
+		{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = irq, .events = POLLIN}};
+	struct pn_port_link link = {.up = false};
+	unsigned long woke = 0, received = 0;
+	char byte;
+
+	if (pn_port_get_link(port, &link))
+		return -1;
+	for (;;) {
+		if (poll(wait, 2, -1) < 0)
+			return -1;
+		if (wait[1].revents) {
+			woke++;
+			drain(&received);
+			/* Time for more to come that was not asked to be signalled, and no poll
+			 * after arming: that must see by itself that there is something. */
+			usleep(5000);
+			if (pn_port_get_link(port, &link) || pn_port_irq_arm(port))
+				return -1;
+		}
+		if (!wait[0].revents)
+			continue;
+		if (read(STDIN_FILENO, &byte, 1) <= 0)
+			return 0;
+		printf("woke %lu received %lu link %s\n", woke, received, link.up ? "up" : "down");
+		fflush(stdout);
+	}
+}
+
+/* Once more started, as what was enabled must outlive that. */
+static int restart(void)
+{
+	return pn_port_start(port) || pn_port_stop(port) || pn_port_start(port);
+}
+
 static void report(void)
 {
 	struct pn_port_stats stats;
@@ -136,7 +190,7 @@ static int set_up(const char *device)
 	return pn_port_open(&port, device, &(struct pn_port_opts){domain, heap});
 }
 
-static int configure(int argc, char **argv, bool *link)
+static int configure(int argc, char **argv, bool *link, int *irq)
 {
 	uint8_t groups[GROUPS][PN_MAC_LEN], mac[PN_MAC_LEN];
 	unsigned int group_count = 0;
@@ -145,6 +199,8 @@ static int configure(int argc, char **argv, bool *link)
 	for (i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "link"))
 			*link = true;
+		else if (!strcmp(argv[i], "irq") && !pn_port_irq_enable(port, irq))
+			continue;
 		else if (!strcmp(argv[i], "all-multicast") &&
 			 !pn_port_set_all_multicast(port, true))
 			continue;
@@ -170,11 +226,13 @@ static int configure(int argc, char **argv, bool *link)
 int main(int argc, char **argv)
 {
 	bool link = false;
+	int irq = -1;
 	int failed;
 
 	if (argc < 2)
 		return 2;
-	failed = set_up(argv[1]) || configure(argc, argv, &link) || pn_port_start(port);
+	failed = set_up(argv[1]) || configure(argc, argv, &link, &irq) ||
+		 (irq < 0 ? pn_port_start(port) : restart());
 	if (failed) {
 		fprintf(stderr, "card: %s\n", pn_error());
 	} else {
@@ -182,6 +240,8 @@ int main(int argc, char **argv)
 		fflush(stdout);
 		if (link)
 			watch_link();
+		else if (irq >= 0)
+			failed = sleep_and_wake(irq);
 		else
 			serve();
 		report();

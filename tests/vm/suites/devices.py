@@ -105,6 +105,56 @@ def test_link(card, index):
         program.end()
 
 
+class Sleeper(Card):
+    """The program card, which sleeps until it is interrupted."""
+
+    def state(self):
+        """How often it woke, how many frames it has, and the link as it knows it."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        words = self.process.stdout.readline().split()
+        check(words[::2] == ["woke", "received", "link"], f"card said {words}: {self.process.poll()}")
+        return int(words[1]), int(words[3]), words[5]
+
+    def wait_for(self, what, wanted):
+        """Its state, as soon as it is as wanted. Asking wakes the program, but has it look at nothing."""
+        end = time.monotonic() + 20
+        while not wanted(*(state := self.state())):
+            check(time.monotonic() < end, f"{what}: slept through it: woke, received, link are {state}")
+            time.sleep(0.05)
+        return state
+
+    def stays_asleep(self):
+        before = self.state()
+        time.sleep(1)
+        equal(self.state(), before, "woke, received and link after a second without traffic")
+
+
+def test_sleep(card, peers, index):
+    """A port that only its interrupt wakes: for every frame, for the link, and for nothing else."""
+    mac, total = "02:00:00:00:00:42", 0
+    monitor = os.path.join(GUEST, "monitor")
+    with hosts(*peers, "w") as pair, Sleeper(card, "mac", mac, "irq") as program:
+        program.wait_for("link up", lambda woke, received, link: link == "up")
+        time.sleep(1)
+        program.stays_asleep()
+        for count in (1, 1, 500, 1, 40, 3000, 1):
+            before = program.state()[0]
+            blast(pair, mac, count)
+            total += count
+            woke, received, _ = program.wait_for(f"{count} frames", lambda _, received, __: received >= total)
+            equal(received, total, "frames received")
+            check(before < woke <= before + 2 * count, f"woke {woke - before} times for {count} frames")
+        program.stays_asleep()
+        for state, cable in (("down", "off"), ("up", "on")):
+            must(monitor, "set_link", f"nic{index}", cable)
+            program.wait_for(f"link {state}", lambda woke, received, link: link == state)
+        program.stays_asleep()
+        blast(pair, mac, 100)
+        program.wait_for("frames after the link came back", lambda _, received, __: received == total + 100)
+        check("bad 0 errors 0" in program.end(), "no bad frames")
+
+
 def test_example(card, peers):
     """doc/examples/first.c, as the guide says."""
     with hosts(*peers, "e") as pair:
@@ -156,6 +206,7 @@ def main():
         suite.run(f"{model}: jumbo frames", test_jumbo, card, peers, 4000)
         suite.run(f"{model}: frames beyond the MTU", test_too_long, card, peers)
         suite.run(f"{model}: link state", test_link, card, index)
+        suite.run(f"{model}: asleep until an interrupt", test_sleep, card, peers, index)
     unbind(*[card for card, _ in CARDS.values()])
     suite.end()
 
