@@ -172,10 +172,13 @@ static void report(void)
 			seen[i].mac[2], seen[i].mac[3], seen[i].mac[4], seen[i].mac[5],
 			seen[i].count);
 	printf("longest %u segments %u\n", longest, most_segs);
-	if (!pn_port_get_stats(port, &stats))
-		printf("rx %lu tx %lu bad %lu errors %lu\n", (unsigned long)stats.rx_packets,
-			(unsigned long)stats.tx_packets, (unsigned long)stats.rx_bad_desc,
-			(unsigned long)(stats.rx_errors + stats.tx_errors));
+	if (pn_port_get_stats(port, &stats))
+		return;
+	printf("rx %lu tx %lu bad %lu errors %lu\n", (unsigned long)stats.rx_packets,
+		(unsigned long)stats.tx_packets, (unsigned long)stats.rx_bad_desc,
+		(unsigned long)(stats.rx_errors + stats.tx_errors));
+	printf("device rx %lu tx %lu\n", (unsigned long)stats.hw_rx_packets,
+		(unsigned long)stats.hw_tx_packets);
 }
 
 static int set_up(const char *device)

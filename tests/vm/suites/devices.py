@@ -95,6 +95,21 @@ def test_too_long(card, peers):
             check("longest 60 " in out, out)
 
 
+def test_counters(card, peers):
+    """The card's own counters are those of this port, not of whoever had the card before."""
+    mac = "02:00:00:00:00:42"
+    with hosts(*peers, "c") as pair:
+        # Killed, so that nobody reads them, which clears them.
+        with Card(card, "mac", mac):
+            time.sleep(1)
+            equal(blast(pair, mac, 100, "echo").strip(), "100", "frames that came back")
+        with Card(card, "mac", mac) as program:
+            time.sleep(1)
+            equal(blast(pair, mac, 7, "echo").strip(), "7", "frames that came back")
+            out = program.end()
+            check("device rx 7 tx 7\n" in out, out)
+
+
 def test_link(card, index):
     with Card(card, "link") as program:
         equal(program.process.stdout.readline().split()[:2], ["link", "up"], "link at first")
@@ -205,6 +220,7 @@ def main():
         suite.run(f"{model}: unicast and multicast filters", test_filters, card, peers)
         suite.run(f"{model}: jumbo frames", test_jumbo, card, peers, 4000)
         suite.run(f"{model}: frames beyond the MTU", test_too_long, card, peers)
+        suite.run(f"{model}: counters since the port was opened", test_counters, card, peers)
         suite.run(f"{model}: link state", test_link, card, index)
         suite.run(f"{model}: asleep until an interrupt", test_sleep, card, peers, index)
     unbind(*[card for card, _ in CARDS.values()])
