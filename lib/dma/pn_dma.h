@@ -130,9 +130,10 @@ struct pn_domain_info {
 	struct pn_charge_rule charge;
 	bool exempt;          /**< the process has CAP_IPC_LOCK (in the initial user namespace) */
 	unsigned int devices; /**< attached */
-	bool damaged;      /**< a roll-back failed: the kernel may hold more than the index says */
-	bool limits_known; /**< the four fields below come from the kernel (a device has been
-			      attached) */
+	bool damaged; /**< a roll-back or the last detach failed: the kernel may hold more than the
+			 index says */
+	bool limits_known;   /**< the four fields below come from the kernel (a device has been
+				attached) */
 	uint64_t page_sizes; /**< mask of IOMMU page sizes, bytes */
 	/** Mappings that can still be made; UINT64_MAX: no limit, or no device is attached. */
 	uint64_t entries_left;

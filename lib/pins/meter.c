@@ -154,10 +154,12 @@ static void child(int out)
 	result.err = search(ring, &page, &limit, &result);
 	if (!result.err) {
 		ret = ring_charge(ring, &page, &limit, result.pages);
-		if (ret < 0)
+		if (ret < 0) {
 			result.err = ret;
-		else
+			result.pages = limit.rlim_max >> 12;
+		} else {
 			result.pages -= (uint64_t)ret;
+		}
 	}
 done:
 	while (write(out, &result, sizeof(result)) < 0 && errno == EINTR)

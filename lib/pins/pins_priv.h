@@ -20,8 +20,8 @@ struct pn_proc_state {
 	bool limit_known;
 };
 
-/* 0; -ESRCH if there is no such process, -EACCES if /proc hides it, another negative errno. No
- * text. */
+/* 0; -ESRCH if there is no such process, -EACCES or -EPERM if /proc hides it (with hidepid=2 it
+ * says -ESRCH of another user's), another negative errno. No text. */
 int pn_proc_read(pid_t pid, struct pn_proc_state *state);
 
 /* Which PID namespace the caller is in (the inode of /proc/self/ns/pid); 0: not known. */
@@ -49,7 +49,8 @@ struct pn_ledger_owner {
 
 /*
  * Start a ledger in a directory, or (NULL) in the first of the usual ones that can be used. If none
- * can, it is kept in memory that only this process sees and the log says why. 0 or -ENOMEM.
+ * can, it is kept in memory that only this process sees and the log says why. 0, or the negative
+ * errno that kept even that from being made
  */
 int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledger_owner *owner);
 /* End it; its file goes. */

@@ -95,14 +95,17 @@ struct pn_pins_process {
 	pid_t pid;
 	uid_t uid; /**< real */
 	char comm[16];
-	bool foreign;        /**< in another PID namespace: it cannot be observed from here */
-	bool alive;          /**< false: the ledger is all that is left of it */
+	bool foreign; /**< in another PID namespace: it cannot be observed from here */
+	bool hidden;  /**< its ledger is held, but /proc does not show it */
+	bool alive;   /**< observed; false and neither of the two above: the ledger is all that is
+			 left */
 	uint64_t limit_soft; /**< RLIMIT_MEMLOCK in pages, or PN_PAGES_UNLIMITED */
 	uint64_t limit_hard;
 	bool limit_known;
 	uint64_t predicted[PN_COUNTER_MAX]; /**< what its mappings must have added, in pages */
-	/** What was in the counter before its first domain was made, in pages; UINT64_MAX: not
-	 * known, as always for USER_LOCKED. */
+	/** What was in the counter when a domain was made, without the pins of the process's other
+	 * domains: the least over its domains, in pages; UINT64_MAX: not known, as always for
+	 * USER_LOCKED. */
 	uint64_t before[PN_COUNTER_MAX];
 	struct pn_figure observed[PN_COUNTER_MAX];
 	/** What the ledgers of all living processes of this user add up to in USER_LOCKED, in
@@ -124,8 +127,8 @@ struct pn_pins_report {
 struct pn_pins_query {
 	pid_t pid;             /**< one process, or 0 for all */
 	const char *directory; /**< one ledger directory, or NULL for all the usual ones */
-	bool prune; /**< remove the ledgers of processes that are gone, after reporting them */
-	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; about 40
+	bool prune; /**< remove the ledgers of all processes that are gone, whatever pid says */
+	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; some 50
 			      system calls) */
 };
 

@@ -163,11 +163,14 @@ static void table_process(FILE *out, const struct pn_pins_process *process)
 
 	const char *name = process->alive     ? process->comm
 			   : process->foreign ? "(of another PID namespace)"
+			   : process->hidden  ? "(not seen in /proc)"
 					      : "(gone)";
 
 	fprintf(out, "process %d %s, uid %u%s\n", (int)process->pid, name,
 		(unsigned int)process->uid,
-		process->alive || process->foreign ? "" : ": its ledger is all that is left");
+		process->alive || process->foreign || process->hidden
+			? ""
+			: ": its ledger is all that is left");
 	for (i = 0; i < process->domain_count; i++)
 		table_domain(out, &process->domains[i]);
 	fprintf(out, "    %-18s %10s %10s %10s %-8s %12s %12s %12s\n", "COUNTER (PAGES)",
@@ -279,12 +282,12 @@ static json_t *json_process(const struct pn_pins_process *process)
 	for (counter = 0; counter < PN_COUNTER_MAX; counter++)
 		json_object_set_new(
 			counters, pn_counter_name(counter), json_counter(process, counter));
-	return json_pack("{s:i, s:s, s:I, s:b, s:b, s:o, s:o, s:o, s:o}", "pid", (int)process->pid,
-		"comm", process->comm, "uid", (json_int_t)process->uid, "alive", process->alive,
-		"foreign", process->foreign, "limit_soft_pages",
-		json_pages(process->limit_soft, process->limit_known), "limit_hard_pages",
-		json_pages(process->limit_hard, process->limit_known), "counters", counters,
-		"domains", domains);
+	return json_pack("{s:i, s:s, s:I, s:b, s:b, s:b, s:o, s:o, s:o, s:o}", "pid",
+		(int)process->pid, "comm", process->comm, "uid", (json_int_t)process->uid, "alive",
+		process->alive, "foreign", process->foreign, "hidden", process->hidden,
+		"limit_soft_pages", json_pages(process->limit_soft, process->limit_known),
+		"limit_hard_pages", json_pages(process->limit_hard, process->limit_known),
+		"counters", counters, "domains", domains);
 }
 
 char *pn_pins_json(const struct pn_pins_report *report)

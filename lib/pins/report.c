@@ -173,15 +173,19 @@ static int take(struct gather *gather, struct ledger_content *content, const str
 	return 0;
 }
 
+enum holder { HELD, NOT_HELD, HOLDER_UNKNOWN };
+
 /* The owner of a ledger holds a lock on it: see ledger.c. A file system without locks cannot tell.
  */
-static bool is_held(struct gather *gather, int fd)
+static enum holder holder_of(const struct gather *gather, int fd)
 {
 	struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
 	if (gather->reading_own)
-		return true;
-	return fcntl(fd, F_OFD_GETLK, &whole) || whole.l_type != F_UNLCK;
+		return HELD;
+	if (fcntl(fd, F_OFD_GETLK, &whole))
+		return HOLDER_UNKNOWN;
+	return whole.l_type == F_UNLCK ? NOT_HELD : HELD;
 }
 
 /*
@@ -214,16 +218,20 @@ static int read_one(struct gather *gather, int fd, const char *name)
 	key = (struct key){content.start_time, content.file_uid, false};
 	ret = 0;
 	if (!is_foreign(content.pid_namespace)) {
-		ret = pn_proc_read(content.pid, &state);
-		key.gone = ret == -ESRCH || (!ret && state.start_time != content.start_time);
-		if (!ret && !key.gone && !is_believed(&content, &state)) {
+		bool seen = !pn_proc_read(content.pid, &state) &&
+			    state.start_time == content.start_time;
+		enum holder holder = holder_of(gather, fd);
+
+		if (seen && !is_believed(&content, &state)) {
 			ret = note(gather->report,
 				"%s is left out: user %u wrote it, but process %d is user %u's",
 				name, (unsigned int)content.file_uid, (int)content.pid,
 				(unsigned int)state.uid);
 			goto out;
 		}
-		key.gone = key.gone || !is_held(gather, fd);
+		/* Held, but not seen: /proc hides it, or a child that it left behind holds all it
+		 * had. */
+		key.gone = holder == NOT_HELD || (holder == HOLDER_UNKNOWN && !seen);
 		gather->prunable = key.gone;
 	}
 	ret = take(gather, &content, &key);
@@ -309,22 +317,25 @@ static void observe(struct gather *gather, size_t index)
 				(int)process->pid);
 		return;
 	}
-	ret = gather->keys[index].gone ? -ESRCH : pn_proc_read(process->pid, &state);
-	if (ret && ret != -ESRCH) {
-		if (told)
-			note(gather->report, "process %d cannot be observed: /proc/%d: %s",
-				(int)process->pid, (int)process->pid, strerror(-ret));
-		return;
-	}
-	/* The pid may be someone else's by now. */
-	if (ret || state.start_time != gather->keys[index].start_time) {
+	if (gather->keys[index].gone) {
 		if (told)
 			note(gather->report,
 				"process %d is gone and left its ledger behind%s: what it held "
-				"went with its "
-				"last file descriptor",
+				"went with its last "
+				"file descriptor",
 				(int)process->pid,
 				gather->query->prune ? ", which is removed now" : "");
+		return;
+	}
+	ret = pn_proc_read(process->pid, &state);
+	process->hidden = ret || state.start_time != gather->keys[index].start_time;
+	if (process->hidden) {
+		if (told)
+			note(gather->report,
+				"process %d cannot be observed though its ledger is held: /proc "
+				"hides it "
+				"(hidepid), or it ended and a child of it holds its devices",
+				(int)process->pid);
 		return;
 	}
 	process->alive = true;

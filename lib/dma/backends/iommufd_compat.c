@@ -146,7 +146,7 @@ static void compat_charge(void *ctx, struct pn_charge_rule *rule)
 extern const struct pn_backend pn_backend_iommufd_compat;
 const struct pn_backend pn_backend_iommufd_compat = {
 	.name = "iommufd-compat",
-	.summary = "iommufd through its VFIO container interface; charges the user",
+	.summary = "iommufd through its VFIO container interface; charges the user, or the process",
 	.probe = compat_probe,
 	.open = compat_open,
 	.close = compat_close,
