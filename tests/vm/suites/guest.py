@@ -187,8 +187,11 @@ def testpmd(*arguments, **kwargs):
         yield program
     finally:
         if program.process.poll() is None:
-            program.process.kill()
-            program.process.communicate()
+            try:
+                program.stop()
+            except subprocess.TimeoutExpired:
+                program.process.kill()
+                program.process.communicate()
 
 
 def testpmd_json(*arguments, memlock=8 * MIB, uid=UID, timeout=120):
