@@ -70,12 +70,14 @@ def _source(package, version):
             return final
         deb = apt.download(package, version)
         with cache.new_directory(final) as work:
-            subprocess.run(["dpkg-deb", "-x", str(deb), str(work)], check=True)
-            archive = next((work / "usr" / "src").glob("linux-source-*.tar.xz"))
+            # Beside the tree, not in it: a kernel has a directory usr of its own.
+            package_files = work / ".package"
+            subprocess.run(["dpkg-deb", "-x", str(deb), str(package_files)], check=True)
+            archive = next((package_files / "usr" / "src").glob("linux-source-*.tar.xz"))
             print(f"vm: unpacking {archive.name}", flush=True)
             subprocess.run(["tar", "-xf", str(archive), "-C", str(work),
                             "--strip-components=1"], check=True)
-            shutil.rmtree(work / "usr")
+            shutil.rmtree(package_files)
     return final
 
 
