@@ -63,6 +63,7 @@ def fuzzers(runner, options):
 def run(runner, options):
     runner.heading("the tree")
     runner.tap("tree", ["/usr/bin/python3", "tests/tree/check.py"])
+    runner.tap("runner", ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/lib/test_runner.py"])
     runner.tap("vm harness", ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/vm/test_harness.py"])
     runner.heading("builds and unit tests")
     for name, (_, _, suite) in BUILDS.items():

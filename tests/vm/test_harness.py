@@ -287,6 +287,26 @@ class Cache(CacheCase):
         self.assertEqual(cache.read_json(path), {})
 
 
+class Source(CacheCase):
+    def test_the_tree_is_unpacked_whole(self):
+        """A kernel has a directory usr, and so has the package that its source comes in."""
+        with tempfile.TemporaryDirectory() as scratch:
+            top = pathlib.Path(scratch)
+            for name in ("tree/usr/Kconfig", "tree/Makefile", "deb/DEBIAN/control"):
+                (top / name).parent.mkdir(parents=True, exist_ok=True)
+                (top / name).write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\nDescription: x\n",
+                                        encoding="ascii")
+            (top / "deb/usr/src").mkdir(parents=True)
+            subprocess.run(["tar", "-cJf", str(top / "deb/usr/src/linux-source-9.tar.xz"), "-C", scratch, "tree"],
+                           check=True)
+            subprocess.run(["dpkg-deb", "-b", str(top / "deb"), str(top / "x.deb")], check=True,
+                           stdout=subprocess.DEVNULL)
+            with mock.patch.object(apt, "download", return_value=top / "x.deb"), mock.patch("builtins.print"):
+                source = build._source("linux-source-9", "1")
+        self.assertEqual(sorted(path.relative_to(source).as_posix() for path in source.rglob("*")),
+                         ["Makefile", "usr", "usr/Kconfig"])
+
+
 class Offline(CacheCase):
     def kernel(self, name, package, version):
         directory = kernels._directory(name, package, version)
