@@ -15,9 +15,9 @@ struct pn_dma_device {
 };
 
 /*
- * Attach a device: its group joins the backend's container, queued mappings are made, and the
- * device is opened. On failure nothing has changed and the reason is set. The fd belongs to the
- * domain until pn_domain_detach().
+ * Attach a device: its group joins the backend's container, it is opened, and queued mappings are
+ * made. On failure nothing has changed and the reason is set; should the roll-back itself fail, the
+ * domain is damaged and the reason says so. The fd belongs to the domain until pn_domain_detach().
  */
 int pn_domain_attach(struct pn_domain *domain, const struct pn_dma_device *device, int *device_fd);
 

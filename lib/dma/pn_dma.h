@@ -101,8 +101,9 @@ PN_API int pn_domain_map(struct pn_domain *domain, struct pn_region *region, uin
  * Remove mappings. The range must cover whole mappings, at least one, and no part of another.
  *
  * Kernel: VFIO_IOMMU_UNMAP_DMA. The device must not use the range any more.
- * @return 0; -EINVAL if the range cuts a mapping; -ENOENT if it holds none. Nothing changes on
- * failure. Thread-safety: any thread.
+ * @return 0; -EINVAL if the range cuts a mapping; -ENOENT if it holds none; a negative errno of the
+ * kernel. Nothing changes on failure: what was unmapped is mapped again, and if that fails the
+ * domain is damaged and the text says so. Thread-safety: any thread.
  */
 PN_API int pn_domain_unmap(struct pn_domain *domain, uint64_t iova, uint64_t len);
 
@@ -151,9 +152,10 @@ struct pn_domain_info {
 PN_API void pn_domain_get_info(struct pn_domain *domain, struct pn_domain_info *info);
 
 /**
- * Report the calling process, with all its domains; works without a ledger directory as well. See
- * pn_pins_report_create().
+ * Report the calling process: this domain, whose ledger may be in memory only, and its other domains
+ * whose ledgers are in the usual directories. See pn_pins_report_create().
  * @param measure_user also measure user->locked_vm
+ * @return 0; -ENOMEM. Thread-safety: any thread.
  */
 PN_API int pn_domain_pins(struct pn_domain *domain, bool measure_user, struct pn_pins_report **out);
 

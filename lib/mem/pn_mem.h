@@ -78,7 +78,9 @@ struct pn_region_info {
  * @param opts     what is wanted; NULL is PN_REGION_OPTS_INIT
  * @return 0; -EINVAL for a size of 0 or one that overflows, an unknown page size or backing;
  * -ENOMEM when there are not enough pages (the text says how many there are, and the command that
- * reserves more); another negative errno of the system call that failed. Thread-safety: any thread.
+ * reserves more), or, on 4 KiB pages, when MemAvailable or memory.max of the control group leaves
+ * less; -EFBIG when RLIMIT_FSIZE is smaller; another negative errno of the system call that failed.
+ * Thread-safety: any thread.
  */
 PN_API int pn_region_create(
 	struct pn_region **out, uint64_t bytes, const struct pn_region_opts *opts);
