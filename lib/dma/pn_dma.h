@@ -152,8 +152,8 @@ struct pn_domain_info {
 PN_API void pn_domain_get_info(struct pn_domain *domain, struct pn_domain_info *info);
 
 /**
- * Report the calling process: this domain, whose ledger may be in memory only, and its other domains
- * whose ledgers are in the usual directories. See pn_pins_report_create().
+ * Report the calling process: this domain, whose ledger may be in memory only, and its other
+ * domains whose ledgers are in the usual directories. See pn_pins_report_create().
  * @param measure_user also measure user->locked_vm
  * @return 0; -ENOMEM. Thread-safety: any thread.
  */
