@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "pinion.h"
 
 /* 82574 datasheet 10.2.4: interrupt registers. */
@@ -24,16 +25,6 @@
 #define CAUSE_RXQ0 (1u << 20)
 /* Vector 0 for receive queue 0, valid. */
 #define IVAR_RXQ0 (1u << 3)
-
-static int failures;
-
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			printf("line %d: %s is false; %s\n", __LINE__, #condition, pn_error()); \
-			failures++;                                                             \
-		}                                                                               \
-	} while (0)
 
 static volatile uint32_t *reg(const struct pn_bar *bar, unsigned int offset)
 {

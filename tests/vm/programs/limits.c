@@ -12,19 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "pinion.h"
 
 #define PAGE UINT64_C(4096)
-
-static int failures;
-
-#define CHECK(condition)                                                                        \
-	do {                                                                                    \
-		if (!(condition)) {                                                             \
-			printf("line %d: %s is false; %s\n", __LINE__, #condition, pn_error()); \
-			failures++;                                                             \
-		}                                                                               \
-	} while (0)
 
 /* VmLck and VmPin together, in pages: each backend moves one of them or both alike. */
 static void counters(uint64_t *locked, uint64_t *pinned)
