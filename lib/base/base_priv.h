@@ -45,6 +45,16 @@ static inline uint64_t pn_align_up(uint64_t value, uint64_t align)
 	return (value + align - 1) & ~(align - 1);
 }
 
+/* In a loop that waits for another processor. */
+static inline void pn_cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 /*
  * Read a small text file whole, without its trailing newline. Returns its length, or a negative
  * errno; -E2BIG if it does not fit. No error text is set: the caller knows what the file meant.
@@ -63,5 +73,13 @@ int pn_file_size_allowed(uint64_t size);
 
 /* Last component of what a symbolic link points to. 0 or a negative errno. No error text. */
 int pn_link_name(const char *path, char *buf, size_t size);
+
+/*
+ * Zeroed memory in pages of its own that a forked child finds zeroed again; NULL: none. A debug
+ * build keeps what was freed, filled with PN_POISON.
+ */
+#define PN_POISON 0x6b
+void *pn_private_alloc(size_t size);
+void pn_private_free(void *memory, size_t size);
 
 #endif

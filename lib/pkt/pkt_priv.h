@@ -37,15 +37,6 @@ struct pn_pool {
 	_Alignas(PN_CACHE_LINE) uint64_t refused;
 };
 
-static inline void pn_cpu_relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 /*
  * Test and test-and-set. A holder keeps it for one copy of pointers; when it takes longer than
  * that, the holder has lost its CPU, and so the waiter gives up its own.
