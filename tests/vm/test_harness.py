@@ -14,9 +14,9 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 
-from pinionvm import apt, build, cache, initramfs, kernel_log, kernels, nic, options, qemu, stock  # noqa: E402
+from pinionvm import apt, build, cache, edu, initramfs, kernel_log, kernels, nic, options, qemu, stock  # noqa: E402
 from pinionvm.errors import DownloadError, HarnessError, UsageError  # noqa: E402
-from pinionvm.machine import Stream, command_script  # noqa: E402
+from pinionvm.machine import Stream, command_script, settings  # noqa: E402
 from pinionvm.progress import Progress  # noqa: E402
 
 WARN = """\
@@ -57,6 +57,21 @@ HARMLESS = """\
 """.splitlines()
 
 
+# What kernel 6.12-debug says when it lets something fail on purpose.
+INJECTED = """\
+[   19.2] FAULT_INJECTION: forcing a failure.
+[   19.2] name failslab, interval 1, probability 0, space 0, times 1
+[   19.2] CPU: 0 UID: 1000 PID: 115 Comm: faults Not tainted 6.12.117-pinion-debug #1
+[   19.2] Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.2-debian-1.16.2-1 04/01/2014
+[   19.2] Call Trace:
+[   19.2]  <TASK>
+[   19.2]  dump_stack_lvl+0x8a/0xa0
+[   19.2]  should_fail_ex+0x4aa/0x590
+[   19.2]  ? rseq_warn_flags.part.0+0x70/0x70
+[   19.2]  </TASK>
+""".splitlines()
+
+
 class KernelLog(unittest.TestCase):
     def kinds(self, lines, expected=()):
         return [trouble.kind for trouble in kernel_log.scan(lines, expected)]
@@ -84,6 +99,10 @@ class KernelLog(unittest.TestCase):
 
     def test_harmless(self):
         self.assertEqual(self.kinds(HARMLESS), [])
+
+    def test_an_injected_failure_is_none_and_hides_none(self):
+        self.assertEqual(self.kinds(INJECTED), [])
+        self.assertEqual(self.kinds(INJECTED[:5] + WARN + INJECTED[5:] + LOCKDEP), ["WARN", "WARN"])
 
     def test_every_kind(self):
         for line, kind in (
@@ -140,7 +159,75 @@ class Nics(unittest.TestCase):
             with self.subTest(text=text), self.assertRaisesRegex(UsageError, said):
                 nic.parse_nics([text])
         with self.assertRaises(UsageError):
-            nic.parse_nics(["e1000e"] * 13)
+            nic.parse_nics(["e1000e"] * (nic.MAX_NICS + 1))
+
+
+class Edus(unittest.TestCase):
+    def test_addresses_are_in_order(self):
+        edus = edu.parse_edus(["", "vfio,dma_mask=0xff", "vfio"], [])
+        self.assertEqual([e.bdf for e in edus], ["0000:00:1a.0", "0000:00:1b.0", "0000:00:1c.0"])
+        self.assertEqual([e.vfio for e in edus], [False, True, True])
+        self.assertIn("dma_mask=0xff", edus[1].qemu_args()[-1])
+
+    def test_no_slot_is_taken_twice(self):
+        cards = nic.parse_nics(["e1000e"] * nic.MAX_NICS)
+        edus = edu.parse_edus([""] * edu.MAX_EDUS, cards)
+        slots = [device.slot for device in cards + edus] + [0x1e, 0x1f]
+        slots += [qemu.FIRST_SHARE_SLOT + index for index in range(qemu.MAX_SHARES)]
+        self.assertEqual(len(set(slots)), len(slots))
+
+    def test_buses_behind_ports_follow_those_of_the_cards(self):
+        cards = nic.parse_nics(["e1000e,port", "e1000e,node=1", "e1000e,port"])
+        edus = edu.parse_edus(["port", "", "vfio,port"], cards)
+        self.assertEqual([e.bdf for e in edus], ["0000:03:00.0", "0000:00:1b.0", "0000:04:00.0"])
+        self.assertIn("pcie-root-port", " ".join(edus[2].qemu_args()))
+
+    def test_refused(self):
+        for texts, said in ((["vfoi"], "vfoi"), ([""] * 5, "at most 4")):
+            with self.subTest(texts=texts), self.assertRaisesRegex(UsageError, said):
+                edu.parse_edus(texts, [])
+
+    def test_the_guest_is_told(self):
+        parsed, cards = options.parse(["--edu", "--edu", "vfio", "--nic", "e1000e,vfio", "--edu", "--", "x"])
+        kernel = kernels.Kernel("k", pathlib.Path("/k"), "1", "1", "p", (), "")
+        self.assertIn("VM_VFIO_DEVICES='0000:00:10.0 0000:00:1b.0'\n", settings(kernel, parsed, cards, "/p", "m"))
+        self.assertIn("PINION_EDUS='0000:00:1a.0 0000:00:1b.0 0000:00:1c.0'\n",
+                      command_script(kernel, parsed, cards, "/p"))
+
+
+class OwnKernel(unittest.TestCase):
+    def setUp(self):
+        place = tempfile.TemporaryDirectory()
+        self.addCleanup(place.cleanup)
+        self.top = pathlib.Path(place.name)
+        (self.top / "work").mkdir()
+
+    def test_an_image_that_is_nothing_known_is_left_to_qemu(self):
+        for data in (b"\x7fELF kernel", b"\0" * 4096):
+            (self.top / "image").write_bytes(data)
+            kernel = kernels.from_image(str(self.top / "image"), "", self.top / "work")
+            self.assertEqual(kernel.image.read_bytes(), data)
+            self.assertEqual((kernel.name, kernel.modules, kernel.early), ("image", "", ()))
+
+    def test_modules(self):
+        modules = self.top / "9.9-mine"
+        (modules / "kernel").mkdir(parents=True)
+        (modules / "modules.dep").write_text("kernel/vfio.ko:\nkernel/other.ko:\n")
+        (modules / "kernel" / "vfio.ko").write_bytes(b"module")
+        (self.top / "image").write_bytes(b"\x7fELF")
+        image, directory = options.parse(["--kernel-image", f"{self.top}/image,modules={modules}",
+                                          "--", "x"])[0].kernel_image
+        kernel = kernels.from_image(image, directory, self.top / "work")
+        self.assertEqual((kernel.release, kernel.modules, kernel.early), ("9.9-mine", str(modules), ("vfio.ko",)))
+        self.assertEqual((kernel.directory / "early" / "vfio.ko").read_bytes(), b"module")
+
+    def test_refused(self):
+        image = self.top / "image"
+        image.touch()
+        for words, said in (([f"{self.top}/none"], "no file"), ([f"{image},modules={self.top}"], "modules.dep"),
+                            ([f"{image}", "--kernel", "6.12"], "one kernel")):
+            with self.subTest(words=words), self.assertRaisesRegex(UsageError, said):
+                options.parse(["--kernel-image", *words, "--", "x"])
 
 
 class Options(unittest.TestCase):
@@ -181,6 +268,12 @@ class Options(unittest.TestCase):
                             (["--frobnicate", "--", "x"], "frobnicate")):
             with self.subTest(words=words), self.assertRaisesRegex(UsageError, said):
                 options.parse(words)
+
+    def test_no_iommu(self):
+        for kind, mode in (("none", False), ("noiommu", True)):
+            parsed = self.parse("--iommu", kind, "--", "x")
+            self.assertEqual(qemu.iommu_args(parsed.iommu), (kind, []))
+            self.assertEqual("vfio.enable_unsafe_noiommu_mode=1" in qemu.kernel_args(parsed), mode)
 
     def test_hugepages_on_the_kernel_command_line(self):
         line = " ".join(qemu.kernel_args(self.parse("--hugepages", "8", "--hugepages-1g", "1", "--", "x")))

@@ -74,6 +74,41 @@ class Machine(unittest.TestCase):
         self.assertRegex(said, r"HugePages_Total: +16\n4242\n0\n")
         self.assertIn("52:54:00:00:01:01", said)
 
+    def test_the_user_gets_every_node_of_a_device(self):
+        done = run("--uid", "4242", "--nic", "e1000e,vfio", "--edu", "vfio,port", "--edu", "--", "sh", "-c",
+                   "echo $PINION_EDUS; for d in $PINION_NICS $PINION_EDUS; do d=/sys/bus/pci/devices/$d; "
+                   "basename $(readlink $d/driver) || echo none; "
+                   "test ! -e $d/vfio-dev || stat -c '%u %g' /dev/vfio/$(basename $(readlink $d/iommu_group)) "
+                   "/dev/vfio/devices/$(ls $d/vfio-dev); done; for n in /dev/iommu /dev/vfio/vfio; do "
+                   "test ! -e $n || { test -w $n && echo open; }; done")
+        said = done.stdout.decode().splitlines()
+        nodes = ["vfio-pci", "4242 4242", "4242 4242"]
+        self.assertEqual(said[:8], ["0000:01:00.0 0000:00:1b.0", *nodes, *nodes, "none"], done.stderr)
+        self.assertEqual(set(said[8:]), {"open"})
+
+    @unittest.skipUnless(KERNEL.startswith("6"), "the distribution's kernels have no CONFIG_VFIO_NOIOMMU")
+    def test_noiommu_mode(self):
+        """The node is root's to open, whoever owns it."""
+        done = run("--iommu", "noiommu", "--nic", "e1000e", "--", "sh", "-c",
+                   "tests/vm/guest/bind --uid 1000 $PINION_NICS; "
+                   "cat /sys/bus/pci/devices/$PINION_NICS/iommu_group/name; "
+                   "stat -c '%n %u' /dev/vfio/noiommu-*; ls /dev/vfio/devices; open='exec 3<>/dev/vfio/noiommu-0'; "
+                   "sh -c \"$open\" && echo opened; tests/vm/guest/as-user 1000 -- sh -c \"$open\"; echo $?")
+        said = done.stdout.decode().splitlines()
+        self.assertEqual(said, ["vfio-noiommu", "/dev/vfio/noiommu-0 1000", "opened", "2"], done.stderr)
+        self.assertIn(b"noiommu-0: Operation not permitted", done.stderr)
+
+    def test_a_kernel_of_ones_own(self):
+        known = run("--verbose", "--", "uname", "-r")
+        release = known.stdout.decode()
+        image = re.search(rb"-kernel (\S+)", known.stderr).group(1).decode()
+        modules = pathlib.Path(image).parent / "lib" / "modules" / release.strip()
+        done = subprocess.run([str(RUN), "--kernel-image", f"{image},modules={modules}", "--nic", "e1000e,vfio", "--",
+                               "sh", "-c",
+                               "uname -r; test -e /lib/modules/$(uname -r)/modules.dep && ls /dev/vfio/[0-9]*"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        self.assertRegex(done.stdout, rf"^{re.escape(release)}/dev/vfio/\d+\n$", done.stderr)
+
     def test_a_kernel_complaint_fails_the_run(self):
         done = run("--", "sh", "-c", "echo 'WARNING: CPU: 0 PID: 1 at made/up.c:1' >/dev/kmsg; exit 3")
         self.assertEqual(done.returncode, 125)
@@ -82,11 +117,11 @@ class Machine(unittest.TestCase):
 
     def test_a_dma_fault_fails_the_run_unless_expected(self):
         with tempfile.NamedTemporaryFile(suffix=".log") as log:
-            done = run("--device", "edu", "--log", log.name, "--", "python3", "-c", DMA_FAULT)
+            done = run("--edu", "--log", log.name, "--", "python3", "-c", DMA_FAULT)
             self.assertEqual(done.returncode, 125, done.stderr)
             self.assertRegex(done.stderr.decode(), r"DMA fault in the log[^§]*DMAR: \[DMA Read")
             self.assertIn("DMAR: [DMA Read", pathlib.Path(log.name).read_text())
-        done = run("--device", "edu", "--expect-log", r"DMAR: \[DMA Read", "--", "python3", "-c", DMA_FAULT)
+        done = run("--edu", "--expect-log", r"DMAR: \[DMA Read", "--", "python3", "-c", DMA_FAULT)
         self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_panic(self):

@@ -4,6 +4,7 @@
 Adding a built kernel is one entry here and one NAME.config beside the others.
 """
 
+import os
 import pathlib
 import sys
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Kernel:
     package: str
     early: tuple
     kerneldir: str
+    modules_from: str = ""      # of a caller's own kernel: where its modules are
 
     @property
     def image(self):
@@ -53,7 +55,10 @@ class Kernel:
 
     @property
     def modules(self):
-        return self.directory / "lib" / "modules" / self.release
+        """The directory of its modules; "" for a kernel without."""
+        if self.modules_from or not self.release:
+            return self.modules_from
+        return str(self.directory / "lib" / "modules" / self.release)
 
 
 def names():
@@ -135,6 +140,23 @@ def prepare(name):
             print(f"vm: {error}; using {older.version} from the cache", file=sys.stderr, flush=True)
             return older
     return _load(directory)
+
+
+def from_image(image, modules, directory):
+    """A caller's own kernel, a vmlinux or bzImage, with the directory of its modules or ""; what has to be unpacked
+    goes to a directory, which must exist."""
+    target = directory / "vmlinux"
+    data = pathlib.Path(image).read_bytes()
+    try:
+        target.write_bytes(data if data[:4] == b"\x7fELF" else stock.vmlinux(data))
+    except HarnessError:
+        target.write_bytes(data)        # QEMU may know what this is
+    early, build_dir = [], ""
+    if modules:
+        early = stock.unpack_early(pathlib.Path(modules), directory / "early")
+        build_dir = os.path.join(modules, "build")
+    return Kernel(os.path.basename(image), directory, os.path.basename(modules), "", "", tuple(early),
+                  os.path.realpath(build_dir) if os.path.isdir(build_dir) else "", modules)
 
 
 def state(name):

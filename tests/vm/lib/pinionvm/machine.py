@@ -57,12 +57,12 @@ def settings(kernel, options, nics, project, mark):
         "VM_EARLY_MODULES": " ".join(kernel.early),
         "VM_PROJECT": project,
         "VM_RELEASE": kernel.release,
-        "VM_MODULES_DIR": str(kernel.modules),
+        "VM_MODULES_DIR": kernel.modules,
         "VM_ROOT_CACHE": options.root_cache,
         "VM_UID": "" if options.uid is None else str(options.uid),
         "VM_HUGEPAGES": str(options.hugepages),
         "VM_HUGEPAGES_1G": str(options.hugepages_1g),
-        "VM_VFIO_NICS": " ".join(nic.bdf for nic in nics if nic.vfio),
+        "VM_VFIO_DEVICES": " ".join(device.bdf for device in nics + options.edus if device.vfio),
         "VM_KMEMLEAK": "1" if options.kmemleak else "",
         "VM_TTY": "%d %d" % terminal.size() if options.tty else "",
         "VM_WRITABLE_COUNT": str(len(options.writable)),
@@ -82,6 +82,7 @@ def command_script(kernel, options, nics, project):
         "PINION_KERNEL": kernel.name,
         "PINION_KERNELDIR": kernel.kerneldir,
         "PINION_NICS": " ".join(nic.bdf for nic in nics),
+        "PINION_EDUS": " ".join(edu.bdf for edu in options.edus),
     }
     words = ["/usr/bin/env"]
     if options.uid is not None:

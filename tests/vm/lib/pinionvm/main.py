@@ -2,15 +2,17 @@
 """tests/vm/run: from the command line to an exit status."""
 
 import contextlib
+import os
 import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 from . import kernels, options as command_line, terminal
 from .errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
-from .machine import Machine
+from .machine import PREFIX, Machine
 
 PROJECT = pathlib.Path(__file__).resolve().parents[4]
 LAST_LINES = 25
@@ -65,15 +67,25 @@ def _was_emulator(machine):
     return machine.ready_after is None and any("Oops: int3" in line for line in machine.log_lines())
 
 
+@contextlib.contextmanager
+def _kernel(options):
+    """The kernel asked for, and its place as long as it is used."""
+    if not options.kernel_image:
+        yield kernels.prepare(options.kernel)
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}.") as place:
+        yield kernels.from_image(*options.kernel_image, pathlib.Path(place))
+
+
 def run(options, nics, project=PROJECT, out=None, err=None):
     """Run one command in one machine. Returns (status, machine, troubles)."""
-    kernel = kernels.prepare(options.kernel)
-    for _ in range(STARTS - 1):
-        result = _run_once(kernel, options, nics, project, out, err)
-        if not _was_emulator(result[1]):
-            return result
-        say("that was the emulator's doing (int3 while the kernel patched itself); starting again")
-    return _run_once(kernel, options, nics, project, out, err)
+    with _kernel(options) as kernel:
+        for _ in range(STARTS - 1):
+            result = _run_once(kernel, options, nics, project, out, err)
+            if not _was_emulator(result[1]):
+                return result
+            say("that was the emulator's doing (int3 while the kernel patched itself); starting again")
+        return _run_once(kernel, options, nics, project, out, err)
 
 
 def _run_once(kernel, options, nics, project, out, err):

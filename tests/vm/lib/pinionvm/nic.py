@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from .errors import UsageError
 
 FIRST_SLOT = 0x10
-MAX_NICS = 12
+MAX_NICS = 10           # the slots up to the first of the edu devices
 
 # Model -> properties every card of the model gets here.
 MODELS = {

@@ -5,7 +5,7 @@ import argparse
 import os
 import re
 
-from . import kernels, nic
+from . import edu, kernels, nic
 from .errors import UsageError
 from .qemu import MAX_SHARES, iommu_args
 
@@ -23,6 +23,12 @@ network cards
   HUB a card is alone. MAC addresses are 52:54:00:00:HUB:INDEX. "vfio" binds the card to
   vfio-pci and gives its nodes to the --uid user. In the guest $PINION_NICS lists the
   addresses in the order given; tests/vm/guest/bind and unbind move a card later.
+
+edu devices (QEMU's, a DMA engine for tests)
+  [vfio][,port][,dma_mask=MASK]
+  The first --edu is always 0000:00:1a.0, the second 0000:00:1b.0, and so on, each in
+  an IOMMU group of its own; "vfio" and "port" as for cards. It reaches 28 bits of
+  address unless dma_mask says more. In the guest $PINION_EDUS lists the addresses.
 
 exit status
   COMMAND's own (128 + N when signal N ended it), or
@@ -72,6 +78,16 @@ def _pattern(text):
     return text
 
 
+def _image(text):
+    """(image, directory of modules or "")"""
+    image, _, modules = text.partition(",modules=")
+    if not os.path.isfile(image):
+        raise argparse.ArgumentTypeError(f"no file {image!r}")
+    if modules and not os.path.isfile(os.path.join(modules, "modules.dep")):
+        raise argparse.ArgumentTypeError(f"{modules!r} holds no modules.dep (depmod makes it)")
+    return os.path.realpath(image), modules and os.path.realpath(modules)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UsageError(message)
@@ -87,9 +103,13 @@ def parser():
                 epilog=EPILOG % {"models": ", ".join(nic.MODELS)},
                 formatter_class=argparse.RawDescriptionHelpFormatter)
     add = p.add_argument
-    add("--kernel", metavar="NAME", default=kernels.DEFAULT,
+    add("--kernel", metavar="NAME",
         help=f"which kernel (default {kernels.DEFAULT}): {', '.join(kernels.names())}")
+    add("--kernel-image", metavar="FILE[,modules=DIR]", type=_image,
+        help="a kernel of your own instead, vmlinux or bzImage; DIR, such as /lib/modules/RELEASE, holds its modules")
     add("--nic", metavar="CARD", action="append", default=[], help="a network card, see below; repeatable")
+    add("--edu", metavar="OPTIONS", action="append", nargs="?", const="", default=[],
+        help="an edu device, see below; repeatable")
     add("--cpus", metavar="N", type=_number(1, 16), default=2, help="processors (default 2)")
     add("--memory", metavar="MB", type=_number(SMALLEST, 1 << 20),
         help=f"memory (default {MEMORY}, more when the hugepages need it)")
@@ -99,7 +119,8 @@ def parser():
     add("--hugepages-1g", metavar="N", type=_number(0, 64), default=0,
         help="1 GiB hugepages, and /dev/hugepages1G")
     add("--iommu", metavar="KIND[,PROPERTY=VALUE]...", default="intel",
-        help="intel (default; aw-bits=48 unless given), amd, virtio, none")
+        help="intel (default; aw-bits=48 unless given), amd, virtio, none, "
+             "noiommu (none, and VFIO's unsafe mode for such machines)")
     add("--uid", metavar="N", type=_number(1, (1 << 32) - 2),
         help="run COMMAND as this user and group, without any capability, with no_new_privs")
     add("--memlock", metavar="BYTES", type=_memlock,
@@ -110,7 +131,7 @@ def parser():
         help="a host directory the guest may write, at the same path; repeatable. Owners and modes "
              "count as on the host, so let a --uid user write it")
     add("--device", metavar="ARGS", action="append", default=[],
-        help="a further QEMU device, as for qemu's -device (edu, nvme,...); repeatable")
+        help="a further QEMU device, as for qemu's -device (nvme,...); repeatable")
     add("--qemu", metavar="WORD", action="append", default=[],
         help="one further word of QEMU's command line, as --qemu=WORD; repeatable")
     add("--append", metavar="ARGS", action="append", default=[],
@@ -131,6 +152,9 @@ def parser():
 
 
 def _check(options):
+    if options.kernel and options.kernel_image:
+        raise UsageError("--kernel and --kernel-image: there is one kernel")
+    options.kernel = options.kernel or kernels.DEFAULT
     kernels.source_of(options.kernel)
     if options.cpus % options.numa:
         raise UsageError(f"--numa {options.numa}: --cpus {options.cpus} is no multiple of it")
@@ -166,6 +190,7 @@ def parse(arguments):
     if not (options.list or options.build or options.kerneldir) and not options.command:
         raise UsageError("no COMMAND: put it after --")
     nics = nic.parse_nics(options.nic)
+    options.edus = edu.parse_edus(options.edu, nics)
     _check(options)
     for text, card in zip(options.nic, nics):
         if card.node >= 0 and (options.numa == 1 or card.node >= options.numa):

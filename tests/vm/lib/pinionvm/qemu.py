@@ -3,7 +3,7 @@
 
 Root bus: 0x01 free (QEMU puts the AMD IOMMU there), 0x02 virtio-serial, 0x03
 the root's 9p share, 0x04... writable shares, 0x10... network cards (see
-nic.py), 0x1e the virtio IOMMU; --device goes where QEMU puts it.
+nic.py), 0x1a... edu devices (see edu.py), 0x1e the virtio IOMMU; --device goes where QEMU puts it.
 """
 
 from . import accel
@@ -28,6 +28,7 @@ IOMMU_KERNEL_ARGS = {
     "amd": ["amd_iommu=on"],
     "virtio": ["intel_iommu=on"],
     "none": [],
+    "noiommu": ["vfio.enable_unsafe_noiommu_mode=1"],
 }
 
 
@@ -42,7 +43,7 @@ def iommu_args(text):
         return kind, ["-device", f"amd-iommu,intremap=on{extra}"]
     if kind == "virtio":
         return kind, ["-device", f"virtio-iommu-pci,addr=0x1e{extra}"]
-    if kind == "none":
+    if kind in ("none", "noiommu"):
         return kind, []
     raise UsageError(f"--iommu {text}: no {kind!r}; there are {', '.join(IOMMU_KERNEL_ARGS)}")
 
@@ -105,6 +106,8 @@ def command(kernel, options, nics, initrd, sockets):
         args += _share(f"pinion-w{index}", path, FIRST_SHARE_SLOT + index, False)
     for nic in nics:
         args += nic.qemu_args()
+    for edu in options.edus:
+        args += edu.qemu_args()
     for device in options.device:
         args += ["-device", device]
     return args + options.qemu

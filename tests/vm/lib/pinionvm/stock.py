@@ -72,6 +72,17 @@ def _unpack_module(source, target):
     target.write_bytes(data)
 
 
+def unpack_early(modules, early):
+    """Unpack what the initramfs must hold into a directory; the names, in the order of loading."""
+    early.mkdir()
+    names = []
+    for path in module_order(modules, EARLY):
+        flat = re.sub(r"\.ko.*", ".ko", pathlib.Path(path).name)
+        _unpack_module(modules / path, early / flat)
+        names.append(flat)
+    return names
+
+
 def unpack(name, package, version, final):
     """Make the kernel directory `final` from the image package."""
     deb = apt.download(package, version)
@@ -87,13 +98,7 @@ def unpack(name, package, version, final):
         shutil.rmtree(work / "deb")
         depmod = shutil.which("depmod") or "/usr/sbin/depmod"
         subprocess.run([depmod, "-b", str(work), release], check=True)
-        modules = work / "lib" / "modules" / release
-        early = []
-        (work / "early").mkdir()
-        for path in module_order(modules, EARLY):
-            flat = re.sub(r"\.ko.*", ".ko", pathlib.Path(path).name)
-            _unpack_module(modules / path, work / "early" / flat)
-            early.append(flat)
+        early = unpack_early(work / "lib" / "modules" / release, work / "early")
         cache.write_json(work / "kernel.json", {
             "name": name, "release": release, "version": version, "package": package,
             "early": early, "kerneldir": None})
