@@ -134,6 +134,20 @@ int parse_mac(const char *text, uint8_t mac[MAC_LEN])
 	return 0;
 }
 
+bool names_known(const char *list, bool (*known)(const char *name, size_t len))
+{
+	size_t len;
+
+	if (!*list)
+		return false;
+	for (; *list; list += len + (list[len] == ',')) {
+		len = strcspn(list, ",");
+		if (!known(list, len))
+			return false;
+	}
+	return true;
+}
+
 const char *format_size(char buf[FORMAT_MAX], uint64_t bytes)
 {
 	static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};

@@ -6,6 +6,7 @@
 #ifndef APPS_PARSE_H
 #define APPS_PARSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,9 @@ int parse_seconds(const char *text, uint64_t *milliseconds);
 
 /* "02:00:00:00:00:01", two digits a byte. 0 or -EINVAL. */
 int parse_mac(const char *text, uint8_t mac[MAC_LEN]);
+
+/* Are all names of a list known? They are separated by commas, and there is at least one. */
+bool names_known(const char *list, bool (*known)(const char *name, size_t len));
 
 /* Room for any text that format_size() and format_mac() write. */
 #define FORMAT_MAX 32

@@ -21,7 +21,10 @@ void backends_print(void)
 
 	for (unsigned int i = 0; pn_backend_get(i, &info) == 0; i++) {
 		printf("%-16s %-14s %s\n", info.name,
-			info.available ? "available" : "not available", info.summary);
+			!info.available  ? "not available"
+			: info.automatic ? "available"
+					 : "if named",
+			info.summary);
 		if (*info.node)
 			printf("  node           %s\n", info.node);
 		if (!info.available)
@@ -36,8 +39,9 @@ json_t *backends_json(void)
 
 	for (unsigned int i = 0; pn_backend_get(i, &info) == 0; i++)
 		json_array_append_new(
-			list, json_pack("{s:s, s:s, s:b, s:o, s:o}", "name", info.name, "summary",
-				      info.summary, "available", (int)info.available, "node",
+			list, json_pack("{s:s, s:s, s:b, s:b, s:o, s:o}", "name", info.name,
+				      "summary", info.summary, "available", (int)info.available,
+				      "automatic", (int)info.automatic, "node",
 				      json_text(info.node), "reason", json_text(info.reason)));
 	return list;
 }

@@ -57,17 +57,34 @@ static const struct pn_pci_info *in_the_way(
 	return NULL;
 }
 
-static void no_access(const char *node, char *reason)
+static bool may_open(const char *node)
 {
-	int err = errno;
+	return *node && !faccessat(AT_FDCWD, node, R_OK | W_OK, AT_EACCESS);
+}
+
+/* Why may_open() said no. Adds to what is there. */
+static void add_no_access(const char *node, char reason[REASON_MAX])
+{
+	size_t used = strlen(reason), left = REASON_MAX - used;
+	const char *separator = used ? "; " : "";
 	struct stat st;
 
 	if (stat(node, &st))
-		snprintf(reason, REASON_MAX, "%s: %s", node, strerror(err));
+		snprintf(reason + used, left, "%s%s: %s", separator, node, strerror(errno));
 	else
-		snprintf(reason, REASON_MAX,
-			"%s may not be opened by this user (owner %u:%u, mode %03o)", node,
-			st.st_uid, st.st_gid, st.st_mode & 0777u);
+		snprintf(reason + used, left,
+			"%s%s may not be opened by this user (owner %u:%u, mode %03o)", separator,
+			node, st.st_uid, st.st_gid, st.st_mode & 0777u);
+}
+
+/* One of the two is enough: native iommufd takes the device's own node, the rest the group's. */
+static void check_nodes(const struct pn_pci_info *dev, char reason[REASON_MAX])
+{
+	if (may_open(dev->group_node) || may_open(dev->cdev_node))
+		return;
+	add_no_access(dev->group_node, reason);
+	if (*dev->cdev_node)
+		add_no_access(dev->cdev_node, reason);
 }
 
 /* Why a device cannot be used now; "" if it can. */
@@ -99,8 +116,8 @@ static void find_reason(const struct pn_pci_info *list, size_t count, const stru
 			"%s in the same group %d is bound to %s: all of a group go to VFIO "
 			"together",
 			other->address, dev->iommu_group, other->driver);
-	else if (faccessat(AT_FDCWD, dev->group_node, R_OK | W_OK, AT_EACCESS))
-		no_access(dev->group_node, reason);
+	else
+		check_nodes(dev, reason);
 }
 
 static bool wanted(const struct pn_pci_info *dev, bool all)
@@ -121,15 +138,20 @@ static const char *number_text(char buf[16], int value)
 static void print_device(const struct pn_pci_info *dev, const char *reason)
 {
 	char group[16], node[16];
+	bool group_open, cdev_open;
 
 	printf("%-13s %04x:%04x  %-5s %-4s %-12s %s%s%s\n", dev->address, dev->vendor, dev->device,
 		number_text(group, dev->iommu_group), number_text(node, dev->numa_node),
 		*dev->driver ? dev->driver : "-", dev->vendor_name, *dev->vendor_name ? " " : "",
 		*dev->device_name ? dev->device_name : "(unknown device)");
-	if (*reason)
+	if (*reason) {
 		printf("              not usable: %s\n", reason);
-	else
-		printf("              usable through %s\n", dev->group_node);
+		return;
+	}
+	group_open = may_open(dev->group_node);
+	cdev_open = may_open(dev->cdev_node);
+	printf("              usable through %s%s%s\n", group_open ? dev->group_node : "",
+		group_open && cdev_open ? " or " : "", cdev_open ? dev->cdev_node : "");
 }
 
 static void print_devices(const struct pn_pci_info *list, size_t count, bool all)
@@ -159,13 +181,14 @@ static json_t *device_json(const struct pn_pci_info *dev, const char *reason)
 	snprintf(id, sizeof(id), "%04x:%04x", dev->vendor, dev->device);
 	snprintf(subsystem, sizeof(subsystem), "%04x:%04x", dev->subvendor, dev->subdevice);
 	snprintf(class_code, sizeof(class_code), "%06x", dev->class_code);
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o}",
 		"address", dev->address, "id", id, "subsystem", subsystem, "class", class_code,
 		"vendor_name", json_text(dev->vendor_name), "device_name",
 		json_text(dev->device_name), "driver", json_text(dev->driver), "interfaces",
 		json_text(dev->interfaces), "iommu_group", json_number(dev->iommu_group),
 		"numa_node", json_number(dev->numa_node), "group_node", json_text(dev->group_node),
-		"usable", *reason == '\0', "reason", json_text(reason));
+		"device_node", json_text(dev->cdev_node), "usable", *reason == '\0', "reason",
+		json_text(reason));
 }
 
 static json_t *devices_json(const struct pn_pci_info *list, size_t count, bool all)

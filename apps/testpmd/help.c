@@ -17,8 +17,10 @@ static const char help_head[] =
 	"as\n"
 	"                           8086:10d3 if there is only one; again, or with commas, for\n"
 	"                           more: the first is port 0\n"
-	"      --dma BACKEND[:NODE] how memory is mapped for the cards: auto (default), type1 or\n"
-	"                           iommufd-compat; with NODE, through that file, for example\n"
+	"      --dma BACKEND[:NODE] how memory is mapped for the cards: auto (default), iommufd,\n"
+	"                           iommufd-compat or type1; noiommu and none are used only when\n"
+	"                           named. Several with commas mean the first that is available.\n"
+	"                           With NODE, through that file, for example\n"
 	"                           iommufd-compat:/dev/vfio/vfio\n"
 	"\n"
 	"Memory:\n"
@@ -73,7 +75,8 @@ static const char help_tail[] =
 	"  Exactly 4 MiB pinned, through iommufd:\n"
 	"      pinion-testpmd -a 00:03.0,00:04.0 --dma iommufd-compat --mem 4M\n"
 	"\n"
-	"'pinion devices' shows which cards can be used now, and what is missing for the others.\n";
+	"'pinion devices' shows which cards can be used now, and what is missing for the others;\n"
+	"'pinion backends' the same of the ways to map memory.\n";
 
 void print_help(void)
 {

@@ -32,11 +32,15 @@ static const char *counter_of(enum pn_counter counter)
 	}
 }
 
-static void report_limit(struct testpmd *t, const struct pn_domain_info *info)
+static void report_charge(struct testpmd *t, const struct pn_domain_info *info)
 {
 	char size[FORMAT_MAX] = "unlimited";
 	struct rlimit limit;
 
+	if (!info->charge.counters && info->charge.limited == PN_COUNTER_MAX) {
+		fprintf(t->out, LABEL "nobody: %s charges nothing\n", "charged to", info->backend);
+		return;
+	}
 	if (getrlimit(RLIMIT_MEMLOCK, &limit))
 		return;
 	if (limit.rlim_cur != RLIM_INFINITY)
@@ -52,10 +56,11 @@ void report_domain(struct testpmd *t)
 
 	pn_domain_get_info(t->domain, &info);
 	fprintf(t->out, "\nDMA\n");
-	fprintf(t->out, LABEL "%s on %s\n", "backend", info.backend, info.node);
+	fprintf(t->out, LABEL "%s%s%s\n", "backend", info.backend, *info.node ? " on " : "",
+		info.node);
 	if (info.chosen && *info.chosen)
 		fprintf(t->out, LABEL "%s\n", "chosen", info.chosen);
-	report_limit(t, &info);
+	report_charge(t, &info);
 }
 
 static const char *prot_text(enum pn_prot prot)

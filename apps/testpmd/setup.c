@@ -11,6 +11,7 @@
 
 #include "output.h"
 #include "pairing.h"
+#include "parse.h"
 #include "testpmd.h"
 
 /* How long the links get to come up before forwarding starts without them. */
@@ -46,14 +47,12 @@ static int find_devices(struct testpmd *t)
 	return 0;
 }
 
-static bool backend_exists(const char *name)
+static bool backend_exists(const char *name, size_t len)
 {
 	struct pn_backend_info info;
 
-	if (strcmp(name, "auto") == 0)
-		return true;
 	for (unsigned int i = 0; pn_backend_get(i, &info) == 0; i++) {
-		if (strcmp(info.name, name) == 0)
+		if (strlen(info.name) == len && strncmp(info.name, name, len) == 0)
 			return true;
 	}
 	return false;
@@ -63,7 +62,8 @@ static int create_domain(struct testpmd *t)
 {
 	const struct options *o = &t->options;
 	struct pn_domain_opts opts = {.backend = o->backend, .node = o->node};
-	bool known = !o->backend || backend_exists(o->backend);
+	bool known = !o->backend || strcmp(o->backend, "auto") == 0 ||
+		     names_known(o->backend, backend_exists);
 	int err = pn_domain_create(&t->domain, &opts);
 
 	if (!err)

@@ -11,64 +11,39 @@
 
 #include "base_priv.h"
 #include "domain.h"
-
-/* Does everything in the index fit what the kernel allows with this device? */
-static int check_index(const struct pn_domain *domain, const struct pn_backend_limits *limits)
-{
-	uint64_t page = limits->page_sizes & -limits->page_sizes;
-	const struct mapping *mapping;
-	size_t i;
-
-	for (i = 0; i < domain->index.count; i++) {
-		mapping = domain->index.by_iova[i];
-		if (!iova_valid(limits->ranges, limits->range_count, mapping->iova, mapping->len))
-			return pn_fail(EINVAL,
-				"a queued mapping at IOVAs %#" PRIx64 " to %#" PRIx64
-				" is outside what the IOMMU takes for this device (%u ranges, the "
-				"last up to %#" PRIx64 "): map it again with the device attached",
-				mapping->iova, mapping_iova_last(mapping), limits->range_count,
-				limits->range_count ? limits->ranges[limits->range_count - 1].last
-						    : 0);
-		if (page > 4096 && (mapping->iova | mapping->vaddr | mapping->len) & (page - 1))
-			return pn_fail(EINVAL,
-				"a queued mapping at IOVA %#" PRIx64
-				" is not aligned to the IOMMU's smallest page, %" PRIu64 " bytes",
-				mapping->iova, page);
-	}
-	if (domain->device_count == 0 && domain->index.count > limits->entries_left)
-		return pn_fail(ENOSPC,
-			"%zu mappings are queued, the kernel takes %" PRIu64 "; " ENTRY_BUDGET_MEND,
-			domain->index.count, limits->entries_left);
-	return 0;
-}
+#include "handover.h"
+#include "mem_priv.h"
 
 /* Make every queued mapping in the kernel, or none. */
 static int replay(struct pn_domain *domain)
 {
-	struct mapping **list = domain->index.by_iova;
+	struct map_index *index = &domain->index;
+	struct mapping *mapping, *failed = NULL;
 	uint64_t more = 0;
 	int ret = 0;
-	size_t i;
 
-	for (i = 0; i < domain->index.count; i++)
-		more += pn_charge_pages(list[i]->vaddr, list[i]->len);
-	for (i = 0; i < domain->index.count; i++) {
-		more -= pn_charge_pages(list[i]->vaddr, list[i]->len);
-		ret = domain_kernel_map(domain, list[i], more);
-		if (ret)
-			break;
+	for (mapping = map_index_first(index); mapping; mapping = map_index_next(index, mapping))
+		more += pn_charge_pages(mapping->vaddr, mapping->len);
+	for (mapping = map_index_first(index); mapping; mapping = map_index_next(index, mapping)) {
+		more -= pn_charge_pages(mapping->vaddr, mapping->len);
+		/* The file may have been sealed while the mapping was queued. */
+		if (mapping->prot & PN_PROT_WRITE)
+			ret = pn_region_check_write(mapping->region);
+		if (!ret)
+			ret = kernel_map_recorded(domain, mapping, more);
+		if (!ret)
+			continue;
+		failed = mapping;
+		break;
 	}
-	if (!ret)
-		return 0;
-	while (i--) {
-		/* What stays goes with the device, which is detached next. */
-		if (domain_kernel_unmap(domain, list[i]))
-			domain_mark_queued(domain, list[i]);
-	}
+	/* What cannot be unmapped goes with the device, which is detached next. */
+	for (mapping = failed; mapping && (mapping = map_index_prev(index, mapping));)
+		if (kernel_unmap_recorded(domain, mapping))
+			kernel_let_go(domain, mapping);
 	return ret;
 }
 
-static void tell_ledger(struct pn_domain *domain)
+void domain_tell_devices(struct pn_domain *domain)
 {
 	const struct attached *device;
 	char names[128] = "";
@@ -82,76 +57,88 @@ static void tell_ledger(struct pn_domain *domain)
 	pn_ledger_charge(domain->ledger, &domain->rule, domain->exempt);
 }
 
-static void take_limits(struct pn_domain *domain, struct pn_backend_limits *limits)
+static struct attached *find_address(struct pn_domain *domain, const char *address)
 {
-	uint64_t held = domain->device_count ? domain->index.count : 0;
-
-	free(domain->ranges);
-	domain->ranges = limits->ranges;
-	domain->range_count = limits->range_count;
-	domain->page_sizes = limits->page_sizes;
-	domain->entries =
-		limits->entries_left > UINT64_MAX - held ? UINT64_MAX : limits->entries_left + held;
-	domain->limits_known = true;
-	limits->ranges = NULL;
-}
-
-static bool is_attached(const struct pn_domain *domain, const char *address)
-{
-	const struct attached *device;
+	struct attached *device;
 
 	for (device = domain->devices; device; device = device->next) {
 		if (!strcmp(device->address, address))
-			return true;
+			break;
 	}
-	return false;
+	return device;
+}
+
+/* What the kernel says now, for the devices that are in. */
+static int ask_limits(struct pn_domain *domain, struct limits_plan *plan)
+{
+	struct pn_backend_limits limits = {0};
+	int ret;
+
+	ret = domain->backend->limits(domain->ctx, &limits);
+	if (!ret)
+		ret = limits_plan(domain, &limits, limits_bits(domain, NULL),
+			domain->device_count ? map_index_count(&domain->index) : 0, plan);
+	free(limits.ranges);
+	return ret;
 }
 
 static int attach_locked(
 	struct pn_domain *domain, const struct pn_dma_device *device, int *device_fd)
 {
-	struct pn_backend_limits limits = {0};
 	struct attached *entry, **end;
+	char reason[PN_ERROR_MAX];
+	struct limits_plan plan;
 	int ret;
 
-	if (domain->damaged)
-		return pn_fail(EIO, "this domain is damaged by a failed roll-back: destroy it");
+	ret = domain_changeable(domain);
+	if (ret)
+		return ret;
+	if (!domain->backend->attach)
+		return pn_fail(EOPNOTSUPP,
+			"device %s cannot be attached: the backend %s is for software ports",
+			device->address, domain->backend->name);
 	/* VFIO would hand out a second fd, and its user would reset the device under the first. */
-	if (is_attached(domain, device->address))
+	if (find_address(domain, device->address))
 		return pn_fail(EBUSY, "device %s is open in this domain already", device->address);
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return pn_fail(ENOMEM, "no memory for a device");
-	ret = domain->backend->attach(domain->ctx, device, &entry->fd);
-	if (ret)
-		goto free_entry;
-	domain->backend->charge(domain->ctx, &domain->rule);
-	ret = domain->backend->limits(domain->ctx, &limits);
-	if (!ret)
-		ret = check_index(domain, &limits);
-	if (!ret && domain->device_count == 0)
-		ret = replay(domain);
-	if (ret)
-		goto detach;
-	take_limits(domain, &limits);
+	entry->bits = 64;
 	snprintf(entry->address, sizeof(entry->address), "%s", device->address);
-	for (end = &domain->devices; *end; end = &(*end)->next)
-		;
-	*end = entry;
-	/* take_limits() counted what the kernel held before; from here on it holds the whole index.
-	 */
-	domain->device_count++;
-	tell_ledger(domain);
-	*device_fd = entry->fd;
-	return 0;
-
-detach:
-	if (domain->backend->detach(domain->ctx, entry->fd)) {
+	ret = domain->backend->attach(domain->ctx, device, &entry->fd);
+	if (ret && domain->backend->stuck && domain->backend->stuck(domain->ctx)) {
 		domain->damaged = true;
 		pn_fail_append(
 			ret, "; and the roll-back failed: the domain is damaged, destroy it");
 	}
-	free(limits.ranges);
+	if (ret)
+		goto free_entry;
+	domain_learn_charge(domain);
+	ret = ask_limits(domain, &plan);
+	if (ret)
+		goto detach;
+	if (!domain_in_force(domain))
+		ret = replay(domain);
+	if (ret)
+		goto drop_plan;
+	limits_commit(domain, &plan);
+	for (end = &domain->devices; *end; end = &(*end)->next)
+		;
+	*end = entry;
+	domain->device_count++;
+	domain_tell_devices(domain);
+	*device_fd = entry->fd;
+	return 0;
+
+drop_plan:
+	limits_drop(&plan);
+detach:
+	snprintf(reason, sizeof(reason), "%s", pn_error());
+	if (domain->backend->detach(domain->ctx, entry->fd))
+		domain->damaged = true;
+	pn_fail(-ret, "%s%s", reason,
+		domain->damaged ? "; and the roll-back failed: the domain is damaged, destroy it"
+				: "");
 free_entry:
 	free(entry);
 	return ret;
@@ -161,41 +148,142 @@ int pn_domain_attach(struct pn_domain *domain, const struct pn_dma_device *devic
 {
 	int ret;
 
-	pthread_mutex_lock(&domain->lock);
+	ret = domain_enter(domain);
+	if (ret)
+		return ret;
 	ret = attach_locked(domain, device, device_fd);
-	pthread_mutex_unlock(&domain->lock);
+	domain_leave(domain);
 	return ret;
 }
 
-void pn_domain_detach(struct pn_domain *domain, int device_fd)
+/* A device has gone: what it could not reach may be valid now. */
+static void renew_limits(struct pn_domain *domain)
 {
-	struct attached **at, *entry;
-	size_t i;
+	struct limits_plan plan;
 	int ret;
 
-	pthread_mutex_lock(&domain->lock);
+	if (domain->device_count) {
+		ret = ask_limits(domain, &plan);
+		if (!ret)
+			limits_commit(domain, &plan);
+	} else {
+		ret = limits_narrow(domain, limits_bits(domain, NULL));
+	}
+	if (ret)
+		pn_log(PN_LOG_WARNING,
+			"the valid IOVAs are those with the device that has gone: %s", pn_error());
+}
+
+/* The last device has gone; ret: what the backend said. */
+static void last_gone(struct pn_domain *domain, int ret)
+{
+	struct mapping *mapping;
+
+	for (mapping = map_index_first(&domain->index); mapping && !domain->backend->live;
+		mapping = map_index_next(&domain->index, mapping))
+		kernel_let_go(domain, mapping);
+	/* The kernel holds nothing any more, as the index says; or it is not known. */
+	domain->damaged = ret || (domain->backend->stuck && domain->backend->stuck(domain->ctx));
+	domain->dirty = false;
+	if (domain->handed_over)
+		handover_end(domain);
+	/* Another device may bring other limits; the entry budget is whole again. */
+	domain->entries = UINT64_MAX;
+	renew_limits(domain);
+}
+
+static void detach_locked(struct pn_domain *domain, int device_fd)
+{
+	struct attached **at, *entry;
+	int ret;
+
 	for (at = &domain->devices; *at && (*at)->fd != device_fd; at = &(*at)->next)
 		;
 	entry = *at;
 	if (!entry)
-		goto out;
+		return;
+	if (domain->dirty && domain->device_count == 1)
+		(void)domain->backend->dirty_set(domain->ctx, false);
 	*at = entry->next;
 	free(entry);
+	domain->device_count--;
 	ret = domain->backend->detach(domain->ctx, device_fd);
-	if (ret)
+	if (ret) {
+		domain->damaged = true;
 		pn_log(PN_LOG_ERROR,
-			"the kernel did not let go of all mappings with the last device (%s): the "
+			"the kernel did not let go of all that belonged to a device (%s): the "
 			"domain is damaged, destroy it",
 			strerror(-ret));
-	if (--domain->device_count == 0) {
-		for (i = 0; i < domain->index.count; i++)
-			domain_mark_queued(domain, domain->index.by_iova[i]);
-		/* The kernel holds nothing any more, as the index says; or it is not known. */
-		domain->damaged = ret != 0;
-		/* Another device may bring other limits; the entry budget is whole again. */
-		domain->entries = UINT64_MAX;
 	}
-	tell_ledger(domain);
-out:
-	pthread_mutex_unlock(&domain->lock);
+	if (domain->device_count == 0)
+		last_gone(domain, ret);
+	else
+		renew_limits(domain);
+	domain_tell_devices(domain);
+}
+
+void pn_domain_detach(struct pn_domain *domain, int device_fd)
+{
+	if (domain_enter(domain))
+		return;
+	detach_locked(domain, device_fd);
+	domain_leave(domain);
+}
+
+static struct attached *find_fd(struct pn_domain *domain, int device_fd)
+{
+	struct attached *device;
+
+	for (device = domain->devices; device && device->fd != device_fd; device = device->next)
+		;
+	return device;
+}
+
+int pn_domain_device_bits(struct pn_domain *domain, int device_fd, unsigned int bits)
+{
+	struct attached *device;
+	unsigned int others;
+	int ret;
+
+	if (bits < 12 || bits > 64)
+		return pn_fail(EINVAL, "a device sends 12 to 64 bits of an IOVA, not %u", bits);
+	ret = domain_enter(domain);
+	if (ret)
+		return ret;
+	ret = domain_changeable(domain);
+	if (ret)
+		goto leave;
+	device = find_fd(domain, device_fd);
+	if (!device) {
+		ret = pn_fail(EINVAL, "no device with fd %d is attached to this domain", device_fd);
+		goto leave;
+	}
+	others = limits_bits(domain, device);
+	ret = limits_narrow(domain, bits < others ? bits : others);
+	if (!ret)
+		device->bits = bits;
+leave:
+	domain_leave(domain);
+	return ret;
+}
+
+int pn_domain_device_fd(struct pn_domain *domain, const char *address)
+{
+	struct attached *device;
+	int ret;
+
+	ret = domain_enter(domain);
+	if (ret)
+		return ret;
+	device = find_address(domain, address);
+	if (!device)
+		ret = pn_fail(ENOENT, "device %s did not come with this domain", address);
+	else if (!device->to_take)
+		ret = pn_fail(EBUSY, "device %s has been opened or taken over already", address);
+	else
+		ret = device->fd;
+	if (ret >= 0)
+		device->to_take = false;
+	domain_leave(domain);
+	return ret;
 }

@@ -43,8 +43,15 @@ static struct extent *extent_new(uint64_t offset, uint64_t len, struct extent *n
 
 int pn_heap_create(struct pn_heap **out, struct pn_region *region, uint64_t iova)
 {
-	struct pn_heap *heap = calloc(1, sizeof(*heap));
+	struct pn_heap *heap;
 
+	if (region->backing == PN_BACKING_DEVICE)
+		return pn_fail(EOPNOTSUPP,
+			"a heap hands out memory; region \"%s\" is a part of a BAR", region->name);
+	if (!region->writable)
+		return pn_fail(EACCES, "a heap writes to its blocks; region \"%s\" is read only",
+			region->name);
+	heap = calloc(1, sizeof(*heap));
 	if (!heap)
 		goto no_memory;
 	heap->first = extent_new(0, region->size, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What hugepages the machine has, and where a hugetlbfs is mounted. Reads sysfs and
- * /proc/self/mounts.
+ * What hugepages the machine has, what to say when they are not enough, and where a hugetlbfs is
+ * mounted. Reads sysfs and /proc/self/mounts.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -70,6 +70,51 @@ int pn_hugepages_read(struct pn_hugepages *out, uint64_t page_size, int numa_nod
 	if (ret)
 		return pn_fail(-ret, "reading %s: %s", dir, strerror(-ret));
 	return 0;
+}
+
+static const char *reserve_command(uint64_t page_size, int node, uint64_t pages, char buf[160])
+{
+	if (node == PN_NODE_ANY)
+		snprintf(buf, 160,
+			"echo %" PRIu64 " > /sys/kernel/mm/hugepages/hugepages-%" PRIu64
+			"kB/nr_hugepages",
+			pages, page_size >> 10);
+	else
+		snprintf(buf, 160,
+			"echo %" PRIu64
+			" > /sys/devices/system/node/node%d/hugepages/hugepages-%" PRIu64
+			"kB/nr_hugepages",
+			pages, node, page_size >> 10);
+	return buf;
+}
+
+/* Say why a region of hugepages cannot be had, with the pool's numbers and the command that
+ * enlarges it. */
+int pn_fail_no_hugepages(int err, uint64_t bytes, uint64_t page_size, int node)
+{
+	uint64_t pages = bytes / page_size, promised;
+	struct pn_hugepages pool;
+	char size[32], where[32] = "", command[160];
+
+	if (node != PN_NODE_ANY)
+		snprintf(where, sizeof(where), " on node %d", node);
+	if (pn_hugepages_read(&pool, page_size, node))
+		return -err; /* the reason is set: no such pool */
+	promised = pool.reserved < pool.free ? pool.reserved : pool.free;
+	if (pool.free - promised >= pages)
+		return pn_fail(err,
+			"%" PRIu64 " pages of %s%s could not be taken (%s) though %" PRIu64
+			" are free: look at the hugetlb limit of the cgroup "
+			"(hugetlb.*.max in /sys/fs/cgroup) and at the memory policy",
+			pages, pn_size_text(page_size, size), where, strerror(err),
+			pool.free - promised);
+	return pn_fail(err,
+		"%" PRIu64 " pages of %s%s are needed, %" PRIu64 " are free (%" PRIu64
+		" in the pool, %" PRIu64 " in use or promised); reserve more as root: %s",
+		pages, pn_size_text(page_size, size), where, pool.free - promised, pool.total,
+		pool.total - (pool.free - promised),
+		reserve_command(
+			page_size, node, pool.total + pages - (pool.free - promised), command));
 }
 
 uint64_t pn_hugetlbfs_page_size(const char *path)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory for DMA: regions (runs of hugepages or small pages), the machine's hugepage inventory, and
- * a heap that cuts a mapped region into blocks. Nothing here maps memory for a device; that is
- * pn_dma.h.
+ * Memory for DMA: regions (runs of hugepages or small pages, allocated here or handed in), the
+ * machine's hugepage inventory, and a heap that cuts a mapped region into blocks. Nothing here maps
+ * memory for a device; that is pn_dma.h.
  */
 #ifndef PN_MEM_H
 #define PN_MEM_H
@@ -33,6 +33,9 @@ enum pn_backing {
 	PN_BACKING_HUGETLB_MEMFD, /**< memfd_create(MFD_HUGETLB): needs no mount and no privilege */
 	PN_BACKING_HUGETLBFS,     /**< an unlinked file on a mounted hugetlbfs */
 	PN_BACKING_MEMFD,         /**< 4 KiB pages of a plain memfd */
+	PN_BACKING_RANGE,         /**< addresses of the application: pn_region_from_range() */
+	PN_BACKING_FILE,          /**< a file that was handed in: pn_region_from_fd() */
+	PN_BACKING_DEVICE,        /**< a part of a BAR: pn_pci_bar_region() */
 };
 
 /** What is wanted of a region. Start from PN_REGION_OPTS_INIT. */
@@ -43,11 +46,17 @@ struct pn_region_opts {
 	const char *hugetlbfs_path; /**< directory on a hugetlbfs mount, or NULL: find one in
 				       /proc/mounts */
 	const char *name; /**< shown in reports; at most 31 bytes count; NULL is "region" */
+	/** Devices shall read only. For memory that is handed in; pn_region_create() refuses it. */
+	bool read_only;
+	/** Let children of fork() have the memory too: no MADV_DONTFORK. A fork() while private
+	 * memory is pinned copies it, and fails with ENOMEM where hugepages for the copy are
+	 * missing. */
+	bool keep_on_fork;
 };
 
-#define PN_REGION_OPTS_INIT                                 \
-	{                                                   \
-		0, PN_BACKING_AUTO, PN_NODE_ANY, NULL, NULL \
+#define PN_REGION_OPTS_INIT                                               \
+	{                                                                 \
+		0, PN_BACKING_AUTO, PN_NODE_ANY, NULL, NULL, false, false \
 	}
 
 /** What a region is. Pointers belong to the region. */
@@ -59,9 +68,10 @@ struct pn_region_info {
 	int numa_node; /**< node of the first page as the kernel tells it, or PN_NODE_ANY if it does
 			  not */
 	const char *name;
-	/** Why the library's choice fell on 4 KiB pages, with the hugepages that were missing; else
-	 * "". */
+	/** Why the library's choice fell on 4 KiB pages, with the hugepages that were missing; of
+	 * memory that was handed in, what can still go wrong with it; else "". */
 	const char *note;
+	bool writable; /**< a device may be let write there */
 };
 
 /**
@@ -71,7 +81,7 @@ struct pn_region_info {
  * With page_size 0 the largest of 1 GiB and 2 MiB that divides the size well and has enough free
  * pages is taken; if there are none, 4 KiB pages, and the region's note and the log
  * (PN_LOG_WARNING) say so. A page size that was asked for is never replaced by another. The region
- * is not inherited by fork() (MADV_DONTFORK).
+ * is not inherited by fork() (MADV_DONTFORK) unless opts->keep_on_fork.
  *
  * @param[out] out the region; the caller owns it
  * @param bytes    wanted size; rounded up to a multiple of the page size
@@ -86,7 +96,105 @@ PN_API int pn_region_create(
 	struct pn_region **out, uint64_t bytes, const struct pn_region_opts *opts);
 
 /**
- * Give a region back to the kernel.
+ * Make a region of addresses that the application has mapped itself. The memory stays the
+ * application's: it must stay mapped as it is until pn_region_destroy(), which does not unmap it.
+ *
+ * The whole range must be mapped readable. The region is writable if all of it is, and
+ * opts->read_only is not set. Its page size is that of its hugetlb pages if it consists of whole
+ * ones of one size, else 4096. Every page is brought in before this returns; private memory that is
+ * writable is written to (MADV_POPULATE_WRITE, nothing changes in it), so that neither the shared
+ * zero page nor one that is still to be copied is pinned. Pages brought in stay when this fails.
+ *
+ * A child of fork() does not get the range (MADV_DONTFORK): nothing that it needs may lie there,
+ * nor in the rest of a hugepage that the range begins or ends in. pn_region_destroy() undoes that
+ * where the range was not so before; of two regions over the same range, the one that was made
+ * first must be destroyed last.
+ *
+ * Refused are mappings of devices (VM_IO, VM_PFNMAP: see pn_pci_bar_region()), secret memory
+ * (memfd_secret()), and, unless opts->read_only, writable shared mappings of files other than those
+ * of tmpfs, hugetlbfs and memfd_create(): the kernel pins none of these for good. A private mapping
+ * that cannot be written to is taken, and the region's note says what a device may see.
+ *
+ * Kernel: /proc/self/smaps, /proc/self/mountinfo, MADV_POPULATE_WRITE and MADV_POPULATE_READ (Linux
+ * 5.14), MADV_DONTFORK.
+ *
+ * @param[out] out the region; the caller owns it
+ * @param vaddr    first byte, a multiple of 4096
+ * @param len      bytes, a multiple of 4096
+ * @param opts     name, read_only, keep_on_fork; page_size, if not 0, must be the one found;
+ * backing must be PN_BACKING_AUTO or _RANGE, hugetlbfs_path NULL; numa_node is not looked at. NULL
+ * is PN_REGION_OPTS_INIT
+ * @return 0; -EINVAL for a range that is empty, not of whole pages or wraps, or for options that do
+ * not fit; -EFAULT if part of it is not mapped or not readable (the text says where it begins), or
+ * lies behind the end of its file; -EOPNOTSUPP for memory that cannot be pinned, and on kernels
+ * before 5.14; -ENOMEM when bringing it in needs more memory than there is; -EIO when what /proc
+ * says makes no sense; another negative errno of the system call that failed.
+ * Thread-safety: any thread; the range must not be changed meanwhile.
+ */
+PN_API int pn_region_from_range(
+	struct pn_region **out, void *vaddr, uint64_t len, const struct pn_region_opts *opts);
+
+/**
+ * Make a region of a part of a memory file: a memfd, or a file on tmpfs or hugetlbfs. Who has the
+ * file too shares the memory.
+ *
+ * The region keeps a duplicate of fd, so the caller may close its own. The part is mapped where
+ * regions are put (an address that is valid as an IOVA), and every page of it is brought in. Who
+ * can make the file shorter can make the process end by SIGBUS; F_SEAL_SHRINK forbids that, and the
+ * region's note says when it is missing.
+ *
+ * Unless opts->read_only, fd must be open for reading and writing, and the file must carry neither
+ * F_SEAL_WRITE nor F_SEAL_FUTURE_WRITE. A seal that is added later keeps what devices can write to
+ * already, but no new writable mapping for one is made.
+ *
+ * Kernel: fstat, fstatfs, F_GET_SEALS, F_DUPFD_CLOEXEC, MADV_POPULATE_WRITE and MADV_POPULATE_READ
+ * (Linux 5.14), MADV_DONTFORK.
+ *
+ * @param[out] out the region; the caller owns it
+ * @param fd       the file; stays the caller's
+ * @param offset   of the part's first byte, a multiple of the file's page size
+ * @param len      bytes, a multiple of the file's page size; must end within the file
+ * @param opts     as for pn_region_from_range(), with PN_BACKING_FILE in place of _RANGE
+ * @return 0; -EINVAL for an offset or length that is no multiple, is empty or leaves the file (the
+ * text has the numbers), or for options that do not fit; -EBADF if fd is not open; -EACCES if it is
+ * not open as it must be; -EPERM when a seal forbids to write; -EOPNOTSUPP for any other type of
+ * file, and on kernels before 5.14; -ENOMEM and -ENOSPC when bringing the pages in needs more
+ * memory, hugepages or room in the file system than there is; another negative errno of the system
+ * call that failed.
+ * Thread-safety: any thread.
+ */
+PN_API int pn_region_from_fd(struct pn_region **out, int fd, uint64_t offset, uint64_t len,
+	const struct pn_region_opts *opts);
+
+/**
+ * Is the memory of a region still what it was when the region was made? What is pinned stays
+ * pinned, and devices go on using it, when the application unmaps, replaces or discards its own
+ * view of it: they then see other pages than the process.
+ *
+ * Compared are the mappings of the region's addresses: where there are any, file, offset,
+ * readable and writable, shared or private, and that MADV_DONTFORK still holds (unless
+ * opts->keep_on_fork), which is lost with a mapping. Then the pages: that each page of private
+ * memory, and of hugepages, is there or in swap; that a memory file is still as long, and has no
+ * hole there.
+ *
+ * It cannot see: private memory replaced by a mapping of the same kind whose pages have all been
+ * touched, if MADV_DONTFORK was set on that too or was not wanted; memory discarded (MADV_DONTNEED)
+ * or moved away (MREMAP_DONTUNMAP) and touched again since; a hole made in shared memory of a range
+ * (MADV_REMOVE, fallocate()) unless it is of hugepages, or in a file and filled again since; pages
+ * of a private file mapping that cannot be written to. Of a BAR it compares the mapping only. Where
+ * /proc/self/pagemap may not be read (a program with file capabilities) presence is not checked. It
+ * takes no lock: what changes while it looks may be seen or not.
+ *
+ * Reads /proc/self/smaps as far as the region, and 8 bytes for each page: not for the data path.
+ *
+ * @return 0; -ESTALE if not (the text has the first address that differs, and what differs there);
+ * -EIO when what /proc says makes no sense; another negative errno of reading /proc.
+ * Thread-safety: any thread.
+ */
+PN_API int pn_region_check(const struct pn_region *region);
+
+/**
+ * Give a region back to the kernel; memory of the application's own stays as it is.
  * @return 0; -EBUSY while a domain or a heap still uses it (nothing is freed then).
  * Thread-safety: any thread; no other call may use the region meanwhile.
  */
@@ -95,7 +203,8 @@ PN_API int pn_region_destroy(struct pn_region *region);
 /** Fill in what a region is. Thread-safety: any thread. */
 PN_API void pn_region_get_info(const struct pn_region *region, struct pn_region_info *info);
 
-/** A short name of a backing: "hugetlb-memfd", "hugetlbfs", "memfd", "auto". */
+/** A short name of a backing: "hugetlb-memfd", "hugetlbfs", "memfd", "range", "file", "device",
+ * "auto". */
 PN_API const char *pn_backing_name(enum pn_backing backing);
 
 /** Hugepages of one size on one node, in pages. */
@@ -126,7 +235,7 @@ PN_API int pn_hugepages_read(struct pn_hugepages *out, uint64_t page_size, int n
  * @param region   memory; stays in use (pn_region_destroy() gives -EBUSY) until the heap is
  * destroyed
  * @param iova     IOVA of the region's first byte
- * @return 0 or -ENOMEM.
+ * @return 0; -EACCES if the region is not writable; -EOPNOTSUPP for a part of a BAR; -ENOMEM.
  */
 PN_API int pn_heap_create(struct pn_heap **out, struct pn_region *region, uint64_t iova);
 

@@ -161,6 +161,50 @@ static int check_area(struct pn_pci_device *dev, unsigned int bar, uint64_t len,
 	return 0;
 }
 
+static bool span_has(uint64_t offset, uint64_t size, uint64_t at)
+{
+	return at >= offset && at - offset < size;
+}
+
+static int reach_areas(struct pn_pci_device *dev, unsigned int bar,
+	const struct pn_pci_region *region, uint64_t len, uint64_t *at)
+{
+	const struct vfio_region_sparse_mmap_area *area = region->areas;
+	uint64_t before;
+	int err;
+
+	/* The areas are in no promised order: go round until none goes on. */
+	do {
+		before = *at;
+		for (uint32_t i = 0; i < region->area_count; i++) {
+			err = check_area(dev, bar, len, &area[i]);
+			if (err)
+				return err;
+			if (span_has(area[i].offset, area[i].size, *at))
+				*at = area[i].offset + area[i].size;
+		}
+	} while (*at != before);
+	return 0;
+}
+
+int pn_pci_bar_reach(struct pn_pci_device *dev, unsigned int bar,
+	const struct pn_pci_region *region, uint64_t at, uint64_t *reach)
+{
+	uint64_t len = pn_align_up(region->size, page_size());
+	struct plan plan;
+	int err;
+
+	*reach = at;
+	if (region->sparse)
+		return reach_areas(dev, bar, region, len, reach);
+	err = plan_whole(dev, bar, region, len, &plan);
+	for (uint32_t i = 0; !err && i < plan.count; i++) {
+		if (span_has(plan.spans[i].offset, plan.spans[i].size, at))
+			*reach = plan.spans[i].offset + plan.spans[i].size;
+	}
+	return err;
+}
+
 /*
  * Mapping
  */

@@ -110,9 +110,26 @@ static int fail_other_driver(const char *sysfs, const struct pn_pci_info *info)
 		address, warning);
 }
 
-/* The group first: without an IOMMU, binding to vfio-pci fails, and would mend nothing. */
-int pn_pci_check(const char *sysfs, const struct pn_pci_info *info)
+static int check_noiommu(const struct pn_pci_info *info, bool wanted, bool found)
 {
+	if (found == wanted)
+		return 0;
+	if (wanted)
+		return pn_fail(ENXIO,
+			"%s is behind an IOMMU (group %d): use another backend than noiommu",
+			info->address, info->iommu_group);
+	return pn_fail(ENXIO,
+		"%s is in VFIO's no-IOMMU mode (group %d), where nothing keeps its DMA within the "
+		"mapped memory: turn the IOMMU on (intel_iommu=on on the kernel's command line; "
+		"VT-d or AMD-Vi in the firmware) and reboot, or, as root, name the backend noiommu",
+		info->address, info->iommu_group);
+}
+
+/* The group first: without an IOMMU, binding to vfio-pci fails, and would mend nothing. */
+int pn_pci_check(const char *sysfs, const struct pn_pci_info *info, bool noiommu)
+{
+	int err;
+
 	/* vfio_pci_core_register_device() takes header type 0 only. */
 	if (is_bridge(info))
 		return pn_fail(ENXIO,
@@ -122,13 +139,9 @@ int pn_pci_check(const char *sysfs, const struct pn_pci_info *info)
 			info->driver[0] ? info->driver : "none");
 	if (info->iommu_group < 0)
 		return fail_no_group(sysfs, info->address);
-	if (pn_pci_group_is_noiommu(sysfs, info->iommu_group))
-		return pn_fail(ENXIO,
-			"%s is in VFIO's no-IOMMU mode (group %d), where nothing keeps its DMA "
-			"within the mapped memory; no backend uses that: turn the IOMMU on "
-			"(intel_iommu=on on the kernel's command line; VT-d or AMD-Vi in the "
-			"firmware) and reboot",
-			info->address, info->iommu_group);
+	err = check_noiommu(info, noiommu, pn_pci_group_is_noiommu(sysfs, info->iommu_group));
+	if (err)
+		return err;
 	if (!info->driver[0])
 		return fail_unbound(info);
 	if (!pn_pci_driver_is_vfio(info->driver))

@@ -113,13 +113,20 @@ static void detach(struct pn_domain *domain, int fd)
 	(void)pn_fail(0, "%s", reason);
 }
 
-static int attach(struct pn_pci_device *dev)
+static int attach(const char *sysfs, struct pn_pci_device *dev, int fd)
 {
-	struct pn_dma_device device = {.group = dev->info.iommu_group};
+	struct pn_dma_device device = {
+		.group = dev->info.iommu_group,
+		.noiommu = pn_pci_group_is_noiommu(sysfs, dev->info.iommu_group),
+		.use_fd = fd >= 0,
+		.fd = fd,
+	};
 	int err;
 
 	_Static_assert(sizeof(device.address) == sizeof(dev->info.address), "one kind of address");
+	_Static_assert(sizeof(device.cdev) == sizeof(dev->info.cdev_node), "one kind of node");
 	memcpy(device.address, dev->info.address, sizeof(device.address));
+	memcpy(device.cdev, dev->info.cdev_node, sizeof(device.cdev));
 	err = pn_domain_attach(dev->domain, &device, &dev->fd);
 	if (err)
 		return err;
@@ -129,17 +136,17 @@ static int attach(struct pn_pci_device *dev)
 	return err;
 }
 
-int pn_pci_open_at(
-	const char *sysfs, struct pn_pci_device **out, const char *spec, struct pn_domain *domain)
+/* A device that may be opened into the domain, as sysfs shows it. */
+static int find_device(
+	const char *sysfs, const char *spec, struct pn_domain *domain, struct pn_pci_device **out)
 {
 	struct pn_pci_device *dev;
 	struct pn_pci_info info;
 	int err;
 
 	err = pn_pci_find_at(sysfs, spec, &info);
-	if (err)
-		return err;
-	err = pn_pci_check(sysfs, &info);
+	if (!err)
+		err = pn_pci_check(sysfs, &info, pn_domain_noiommu(domain));
 	if (err)
 		return err;
 	dev = calloc(1, sizeof(*dev));
@@ -147,7 +154,21 @@ int pn_pci_open_at(
 		return pn_fail(ENOMEM, "no memory to open %s", info.address);
 	dev->info = info;
 	dev->domain = domain;
-	err = attach(dev);
+	dev->removal_fd = -1;
+	*out = dev;
+	return 0;
+}
+
+int pn_pci_open_at(const char *sysfs, struct pn_pci_device **out, const char *spec,
+	struct pn_domain *domain, int fd)
+{
+	struct pn_pci_device *dev;
+	int err;
+
+	err = find_device(sysfs, spec, domain, &dev);
+	if (err)
+		return err;
+	err = attach(sysfs, dev, fd);
 	if (err) {
 		free(dev);
 		return err;
@@ -160,7 +181,66 @@ int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *
 {
 	if (!out || !spec || !domain)
 		return pn_fail(EINVAL, "pn_pci_open: out, spec and domain must not be NULL");
-	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain);
+	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain, -1);
+}
+
+int pn_pci_open_fd(
+	struct pn_pci_device **out, const char *spec, struct pn_domain *domain, int device_fd)
+{
+	if (!out || !spec || !domain)
+		return pn_fail(EINVAL, "pn_pci_open_fd: out, spec and domain must not be NULL");
+	if (device_fd < 0)
+		return pn_fail(EBADF, "pn_pci_open_fd: device_fd is %d", device_fd);
+	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain, device_fd);
+}
+
+int pn_pci_set_dma_bits(struct pn_pci_device *dev, unsigned int bits)
+{
+	int err;
+
+	if (!dev)
+		return pn_fail(EINVAL, "pn_pci_set_dma_bits: dev must not be NULL");
+	err = pn_domain_device_bits(dev->domain, dev->fd, bits);
+	return err ? pn_fail_prefix(err, "%s: ", dev->info.address) : 0;
+}
+
+/*
+ * Take over
+ */
+
+int pn_pci_takeover_at(const char *sysfs, struct pn_pci_device **out, const char *address,
+	struct pn_domain *domain)
+{
+	struct pn_pci_device *dev;
+	int err;
+
+	err = find_device(sysfs, address, domain, &dev);
+	if (err)
+		return err;
+	err = pn_domain_device_fd(domain, dev->info.address);
+	if (err < 0)
+		goto free_dev;
+	dev->fd = err;
+	err = read_info(dev);
+	if (!err)
+		err = pn_pci_config_init(dev);
+	if (!err)
+		err = pn_pci_irq_forget(dev);
+	if (err)
+		goto free_dev;
+	*out = dev;
+	return 0;
+
+free_dev:
+	free(dev);
+	return err;
+}
+
+int pn_pci_takeover(struct pn_pci_device **out, const char *address, struct pn_domain *domain)
+{
+	if (!out || !address || !domain)
+		return pn_fail(EINVAL, "pn_pci_takeover: out, address and domain must not be NULL");
+	return pn_pci_takeover_at(PN_SYSFS_ROOT, out, address, domain);
 }
 
 /*
@@ -180,6 +260,11 @@ void pn_pci_close(struct pn_pci_device *dev)
 
 	if (!dev)
 		return;
+	/* In a forked child the device is its parent's, and goes on. */
+	if (!pn_domain_is_mine(dev->domain)) {
+		free(dev);
+		return;
+	}
 	snprintf(reason, sizeof(reason), "%s", pn_error());
 	/*
 	 * Bus mastering first: an MSI is a write too, and the kernel zeroes its address while it
@@ -188,9 +273,11 @@ void pn_pci_close(struct pn_pci_device *dev)
 	 */
 	stop_step(pn_pci_bus_master(dev, false));
 	stop_step(pn_pci_irq_disable(dev));
+	stop_step(pn_pci_removal_disarm(dev));
 	if (dev->can_reset)
 		stop_step(pn_pci_reset(dev));
 	pn_pci_bars_unmap(dev);
+	pn_pci_bar_regions_leave(dev);
 	pn_domain_detach(dev->domain, dev->fd);
 	free(dev);
 	/* A caller that closes because something failed still wants to know what. */

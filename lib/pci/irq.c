@@ -219,3 +219,26 @@ int pn_pci_irq_unmask(struct pn_pci_device *dev)
 		return pn_fail(EINVAL, "%s: INTx is not enabled", dev->info.address);
 	return act(dev, VFIO_IRQ_SET_ACTION_UNMASK, 1, "unmasking");
 }
+
+int pn_pci_irq_forget(struct pn_pci_device *dev)
+{
+	struct vfio_irq_set set = {
+		.argsz = sizeof(set),
+		.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER,
+	};
+	unsigned int type;
+	int err;
+
+	for (type = 0; type < PN_ARRAY_SIZE(kinds); type++) {
+		if (pn_pci_irq_count(dev, (enum pn_irq_type)type) <= 0)
+			continue;
+		set.index = kinds[type].index;
+		/* EINVAL: this kind is not the one enabled (vfio_pci_set_intx_trigger()). */
+		if (!ioctl(dev->fd, VFIO_DEVICE_SET_IRQS, &set) || errno == EINVAL)
+			continue;
+		err = errno;
+		return pn_fail(err, "%s: disabling %s: %s", dev->info.address, kinds[type].name,
+			strerror(err));
+	}
+	return 0;
+}

@@ -36,20 +36,27 @@ struct pn_pci_device {
 	enum pn_irq_type irq_type;  /* of the eventfds */
 	unsigned int eventfd_count; /* 0: no interrupt is enabled */
 	int *eventfds;
+	int removal_fd; /* eventfd; -1: not armed */
+	/* 1 for the device, and 1 for each region of its BARs; malloc'ed with the first region,
+	 * changed atomically, freed by the last holder. */
+	unsigned int *bar_holders;
 };
 
 /* scan.c, find.c, device.c: the public functions with a sysfs of the caller's choice. */
 int pn_pci_scan_at(const char *sysfs, struct pn_pci_info **list, size_t *count);
 int pn_pci_find_at(const char *sysfs, const char *spec, struct pn_pci_info *info);
-int pn_pci_open_at(
-	const char *sysfs, struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
+int pn_pci_open_at(const char *sysfs, struct pn_pci_device **out, const char *spec,
+	struct pn_domain *domain, int fd);
+int pn_pci_takeover_at(const char *sysfs, struct pn_pci_device **out, const char *address,
+	struct pn_domain *domain);
 
 /*
  * sysfs.c
  */
 
 /*
- * Fill in what sysfs says of info->address: driver, IOMMU group, NUMA node, group node, interfaces.
+ * Fill in what sysfs says of info->address: driver, IOMMU group, NUMA node, VFIO's nodes,
+ * interfaces.
  * 0; -ENODEV if the function is gone (no error text).
  */
 int pn_pci_sysfs_fill(const char *sysfs, struct pn_pci_info *info);
@@ -85,9 +92,9 @@ int pn_pci_spec_parse(const char *text, struct pn_pci_spec *spec);
 int pn_pci_spec_match(const struct pn_pci_spec *spec, const struct pn_pci_info *list, size_t count,
 	struct pn_pci_info *info);
 
-/* check.c: 0 if the function can be opened through VFIO as it stands; else the reason and what
- * mends it. */
-int pn_pci_check(const char *sysfs, const struct pn_pci_info *info);
+/* check.c: 0 if the function can be opened through VFIO as it stands, with (or without) an IOMMU;
+ * else the reason and what mends it. */
+int pn_pci_check(const char *sysfs, const struct pn_pci_info *info, bool noiommu);
 
 /*
  * region.c
@@ -125,7 +132,26 @@ int pn_pci_command(struct pn_pci_device *dev, uint16_t set, uint16_t clear);
 /* Offset of a capability (PCI_CAP_ID_*). 0; -ENOENT if the device has none (no error text). */
 int pn_pci_capability(struct pn_pci_device *dev, uint8_t id, uint8_t *offset);
 
-/* bar.c */
+/*
+ * bar.c, bar_region.c, removal.c
+ */
+
 void pn_pci_bars_unmap(struct pn_pci_device *dev);
+
+/*
+ * How far a BAR may be mapped without a gap from at on: the first offset that may not, at itself if
+ * it is one. 0 or a negative errno.
+ */
+int pn_pci_bar_reach(struct pn_pci_device *dev, unsigned int bar,
+	const struct pn_pci_region *region, uint64_t at, uint64_t *reach);
+
+/* The device is to be closed: its BARs' regions are on their own. */
+void pn_pci_bar_regions_leave(struct pn_pci_device *dev);
+
+/* Nobody waits for a request to give the device back any more. 0 or a negative errno. */
+int pn_pci_removal_disarm(struct pn_pci_device *dev);
+
+/* irq.c: an earlier program may have left interrupts enabled: turn them off. */
+int pn_pci_irq_forget(struct pn_pci_device *dev);
 
 #endif

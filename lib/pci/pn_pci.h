@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * PCI devices: finding them, opening one through VFIO into a domain, its BARs, configuration space,
- * reset, bus mastering and interrupts.
+ * reset, bus mastering, interrupts, and being asked to give it back.
  */
 #ifndef PN_PCI_H
 #define PN_PCI_H
@@ -33,6 +33,9 @@ struct pn_pci_info {
 	char group_node[40]; /**< "/dev/vfio/7", or "" if it is not bound to a VFIO driver */
 	char interfaces[48]; /**< network interfaces that the kernel driver made, e.g. "eth0"; "" if
 				none */
+	/** "/dev/vfio/devices/vfio0", the device's own node, or "" if there is none: not bound to a
+	 * VFIO driver, or a kernel without CONFIG_VFIO_DEVICE_CDEV */
+	char cdev_node[40];
 };
 
 /**
@@ -60,8 +63,8 @@ PN_API int pn_pci_scan(struct pn_pci_info **list, size_t *count);
 PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
 
 /**
- * Open a device through VFIO and attach it to a domain, by its IOMMU group. Queued mappings of the
- * domain are made.
+ * Open a device through VFIO and attach it to a domain: with the backend iommufd by the device's
+ * own node, with the others by its IOMMU group. Queued mappings of the domain are made.
  *
  * The function is reset if it can be, bus mastering is off, no interrupt is enabled.
  * Kernel: /dev/vfio/GROUP, VFIO_GROUP_GET_STATUS, VFIO_GROUP_SET_CONTAINER,
@@ -83,9 +86,43 @@ PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
 PN_API int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
 
 /**
+ * Open a device through a file that another process opened and sent (SCM_RIGHTS): with the backend
+ * iommufd the device's node (/dev/vfio/devices/vfioN), with the others its group's
+ * (/dev/vfio/GROUP). So this process needs no right to open either.
+ *
+ * @param device_fd stays the caller's, who may close it afterwards
+ * @return as pn_pci_open(); -EINVAL if the file is not that of this device or group.
+ */
+PN_API int pn_pci_open_fd(
+	struct pn_pci_device **out, const char *spec, struct pn_domain *domain, int device_fd);
+
+/**
+ * Have a device that was open when its domain was handed over (pn_domain_handover()), as it runs:
+ * no reset, nothing in it changes but that interrupts are off; pn_pci_irq_enable() turns them on.
+ *
+ * @param address of the device, "0000:00:02.0"
+ * @param domain  what pn_domain_takeover() gave
+ * @return 0; -ENOENT if the domain came without it; -EBUSY if it was opened or taken over already;
+ * the errors of pn_pci_find().
+ */
+PN_API int pn_pci_takeover(
+	struct pn_pci_device **out, const char *address, struct pn_domain *domain);
+
+/**
+ * Say how many bits of an IOVA the device can send, as its driver knows (the kernel's
+ * dma_set_mask()). The valid IOVAs of the domain follow, for all its devices.
+ *
+ * @param bits 12 to 64; 64 when the device is opened
+ * @return 0; -EINVAL; -ERANGE if a mapping stands above (the text says which): nothing changes
+ * then.
+ */
+PN_API int pn_pci_set_dma_bits(struct pn_pci_device *dev, unsigned int bits);
+
+/**
  * Stop the device (bus mastering and interrupts off, reset), detach it from its domain and close
- * it. NULL is allowed. The calling thread's pn_error() stays what it was; a step that fails is
- * logged (PN_LOG_WARNING), and the rest is done.
+ * it. NULL is allowed. In a forked child nothing happens to the device, which is the parent's. The
+ * calling thread's pn_error() stays what it was; a step that fails is logged (PN_LOG_WARNING), and
+ * the rest is done.
  */
 PN_API void pn_pci_close(struct pn_pci_device *dev);
 
@@ -111,6 +148,44 @@ struct pn_bar {
  * mmap.
  */
 PN_API int pn_pci_bar_map(struct pn_pci_device *dev, unsigned int bar, struct pn_bar *out);
+
+/**
+ * Make a region of a part of a BAR, to be mapped into a domain, so that other devices of it read
+ * and write this one's memory (peer-to-peer DMA). Not for a heap, and not for the process to work
+ * with: for that there is pn_pci_bar_map(), which this stands on.
+ *
+ * The region is writable if VFIO lets the BAR be written to; its pages are 4096 bytes. Nothing of
+ * it is pinned, and type1 charges nothing for it. It has a mapping of its own, at an address that
+ * is valid as an IOVA. Where the kernel offers a dma-buf of the range (VFIO_DEVICE_FEATURE_DMA_BUF,
+ * Linux 6.19), the region keeps one, which native iommufd maps; where not, its note says why, and
+ * only type1 maps it.
+ *
+ * Destroy it before pn_pci_close(). Until then its mapping keeps the device's file open: after
+ * pn_pci_close(), which stops and resets the device all the same and logs a warning
+ * (PN_LOG_WARNING), the kernel goes on holding the device for this process. Nobody else gets it, so
+ * what other devices still write there reaches no stranger; but opening it again is refused (-EBUSY
+ * or -EPERM), a type1 domain takes no further device once its last one is closed (-EINVAL), and
+ * unbinding it waits.
+ *
+ * While memory decoding is off (during a reset, or when something turned it off through
+ * configuration space) a touch of the region's addresses raises SIGBUS, and peers' transfers end in
+ * errors that only they see. On type1 what they send afterwards arrives again. Native iommufd takes
+ * the mapping of a dma-buf out of the IOMMU at that moment, for good (iopt_revoke_notify()): after
+ * a reset, unmap the region from the domain and map it again.
+ *
+ * Kernel: mmap() of the device's file, VFIO_DEVICE_FEATURE.
+ *
+ * @param bar      0 to 5
+ * @param offset   in the BAR, a multiple of 4096
+ * @param len      bytes, a multiple of 4096; at most to the end of the BAR's last page
+ * @param[out] out the region; the caller owns it, see pn_region_destroy()
+ * @return 0; the errors of pn_pci_bar_map(); -EINVAL for an offset or length that is no multiple,
+ * is empty or leaves the BAR (the text has the numbers); -EOPNOTSUPP when the range holds something
+ * that VFIO does not let map (the text says from where: often the MSI-X table); -ENOMEM; a negative
+ * errno of mmap, madvise or VFIO_DEVICE_FEATURE.
+ */
+PN_API int pn_pci_bar_region(struct pn_pci_device *dev, unsigned int bar, uint64_t offset,
+	uint64_t len, struct pn_region **out);
 
 /**
  * Read or write configuration space through VFIO.
@@ -163,6 +238,20 @@ PN_API int pn_pci_irq_enable(
  * @return 0 or a negative errno.
  */
 PN_API int pn_pci_irq_disable(struct pn_pci_device *dev);
+
+/**
+ * Be told when the host wants the device back: it is unbound from its driver, unplugged, or removed
+ * through sysfs. Who asked waits until the device is closed; the kernel asks again every few
+ * seconds. As it holds the device meanwhile, the reset of pn_pci_close() is refused, which is
+ * logged; bus mastering is off by then. Independent of interrupts.
+ *
+ * Kernel: VFIO_DEVICE_GET_IRQ_INFO and VFIO_DEVICE_SET_IRQS of VFIO_PCI_REQ_IRQ_INDEX.
+ *
+ * @return an eventfd (EFD_NONBLOCK | EFD_CLOEXEC) that becomes readable then; it belongs to the
+ * device until pn_pci_close(), and is the same at every call. -EOPNOTSUPP if the kernel does not
+ * offer it; -EMFILE; a negative errno of the ioctls (nothing is armed then).
+ */
+PN_API int pn_pci_removal_fd(struct pn_pci_device *dev);
 
 /** Unmask INTx after it fired. @return 0; -EINVAL if INTx is not enabled; a negative errno. */
 PN_API int pn_pci_irq_unmask(struct pn_pci_device *dev);

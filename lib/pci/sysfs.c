@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What sysfs says of a PCI function: its driver, IOMMU group, NUMA node, and the network interfaces
- * that its driver made.
+ * What sysfs says of a PCI function: its driver, IOMMU group, NUMA node, the nodes that VFIO made
+ * for it, and the network interfaces that its driver made.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -88,6 +88,41 @@ static void derive_group_node(const char *sysfs, struct pn_pci_info *info)
 	prefix = pn_pci_group_is_noiommu(sysfs, info->iommu_group) ? "noiommu-" : "";
 	snprintf(info->group_node, sizeof(info->group_node), "/dev/vfio/%s%d", prefix,
 		info->iommu_group);
+}
+
+/*
+ * The folder is made for every VFIO device since Linux 6.1, its attribute "dev" only where there is
+ * a node, with CONFIG_VFIO_DEVICE_CDEV and an IOMMU (drivers/vfio/vfio.h, vfio_device_add()).
+ */
+static bool has_cdev(const char *dir, const char *name)
+{
+	char path[PATH_MAX];
+	int len;
+
+	if (strncmp(name, "vfio", 4) || !name[4] || name[4 + strspn(name + 4, "0123456789")])
+		return false;
+	len = snprintf(path, sizeof(path), "%s/%s/dev", dir, name);
+	return len > 0 && len < (int)sizeof(path) && access(path, F_OK) == 0;
+}
+
+static void find_cdev_node(const char *sysfs, struct pn_pci_info *info)
+{
+	char dir[PATH_MAX];
+	struct dirent *entry;
+	DIR *stream;
+
+	info->cdev_node[0] = '\0';
+	if (!attribute_path(dir, sysfs, info->address, "vfio-dev"))
+		return;
+	stream = opendir(dir);
+	if (!stream)
+		return;
+	while (!info->cdev_node[0] && (entry = readdir(stream))) {
+		if (strlen(entry->d_name) < 20 && has_cdev(dir, entry->d_name))
+			snprintf(info->cdev_node, sizeof(info->cdev_node),
+				"/dev/vfio/devices/%.19s", entry->d_name);
+	}
+	closedir(stream);
 }
 
 bool pn_pci_driver_is_vfio(const char *driver)
@@ -206,6 +241,7 @@ int pn_pci_sysfs_fill(const char *sysfs, struct pn_pci_info *info)
 	read_group(sysfs, info);
 	read_numa_node(sysfs, info);
 	derive_group_node(sysfs, info);
+	find_cdev_node(sysfs, info);
 	list_interfaces(sysfs, info->address, info->interfaces, sizeof(info->interfaces), false);
 	return 0;
 }

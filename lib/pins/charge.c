@@ -14,7 +14,7 @@ const char *pn_counter_name(enum pn_counter counter)
 	case PN_COUNTER_MM_PINNED:
 		return "mm->pinned_vm";
 	case PN_COUNTER_MAX:
-		break;
+		return "none";
 	}
 	return "unknown";
 }

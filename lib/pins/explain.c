@@ -86,6 +86,8 @@ int pn_explain_enomem(
 	char how[256], queued[64] = "";
 	uint64_t allowed, need;
 
+	if (rule->limited == PN_COUNTER_MAX)
+		return pn_fail(ENOMEM, "%s: ENOMEM: the backend has no memory left", what);
 	getrlimit(RLIMIT_MEMLOCK, &limit);
 	allowed = limit.rlim_cur >> 12;
 	if (limit.rlim_cur == RLIM_INFINITY || pn_exempt_now())

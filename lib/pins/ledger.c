@@ -19,9 +19,10 @@
 #include "ledger_format.h"
 #include "pins_priv.h"
 
+/* In pages that a forked child finds zeroed. */
 struct pn_ledger {
+	bool mine;
 	int fd;
-	pid_t pid;      /* of its owner */
 	char path[256]; /* "" when it is in memory only */
 	struct ledger_header *header;
 	struct ledger_slot **segments;
@@ -224,17 +225,17 @@ static void fill_header(struct ledger_header *header, const struct pn_ledger_own
 
 int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledger_owner *owner)
 {
-	struct pn_ledger *ledger = calloc(1, sizeof(*ledger));
+	struct pn_ledger *ledger = pn_private_alloc(sizeof(*ledger));
 	int ret;
 
 	if (!ledger)
 		return pn_fail(ENOMEM, "no memory for a ledger");
-	ledger->pid = getpid();
+	ledger->mine = true;
 	ret = create_somewhere(ledger, dir);
 	if (ret) {
 		free(ledger->segments);
 		free(ledger->free_slots);
-		free(ledger);
+		pn_private_free(ledger, sizeof(*ledger));
 		return pn_fail(-ret, "starting the ledger: %s", strerror(-ret));
 	}
 	fill_header(ledger->header, owner);
@@ -248,30 +249,51 @@ int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledg
 /* A child that fork() made has the ledger mapped, but it is its parent's. */
 static bool is_mine(const struct pn_ledger *ledger)
 {
-	return ledger->pid == getpid();
+	return ledger->mine;
 }
 
 void pn_ledger_close(struct pn_ledger *ledger)
 {
 	uint32_t i;
 
-	if (!ledger)
+	if (!ledger || !is_mine(ledger))
 		return;
-	if (is_mine(ledger)) {
-		/* Should the name stay, for lack of rights by now, readers pass over what is under
-		 * it. */
-		__atomic_store_n(&ledger->header->magic, 0, __ATOMIC_RELEASE);
-		if (ledger->path[0] && unlink(ledger->path) && errno != ENOENT)
-			pn_log(PN_LOG_WARNING, "%s cannot be removed: %s", ledger->path,
-				strerror(errno));
-	}
+	/* Should the name stay, for lack of rights by now, readers pass over what is under it. */
+	__atomic_store_n(&ledger->header->magic, 0, __ATOMIC_RELEASE);
+	if (ledger->path[0] && unlink(ledger->path) && errno != ENOENT)
+		pn_log(PN_LOG_WARNING, "%s cannot be removed: %s", ledger->path, strerror(errno));
 	for (i = 0; i < ledger->segment_count; i++)
 		munmap(ledger->segments[i], LEDGER_SEGMENT_BYTES);
 	munmap(ledger->header, LEDGER_HEADER_SIZE);
 	close(ledger->fd);
 	free(ledger->segments);
 	free(ledger->free_slots);
-	free(ledger);
+	pn_private_free(ledger, sizeof(*ledger));
+}
+
+const char *pn_ledger_path(const struct pn_ledger *ledger)
+{
+	return ledger->path;
+}
+
+void pn_ledger_remove_old(const char *path)
+{
+	char start[32];
+	const char *name = path ? strrchr(path, '/') : NULL;
+	size_t len = name ? strlen(name) : 0, suffix = strlen(LEDGER_SUFFIX);
+	struct stat st;
+	int fd;
+
+	snprintf(start, sizeof(start), "/%d-", (int)getpid());
+	if (len <= suffix || strncmp(name, start, strlen(start)) ||
+		strcmp(name + len - suffix, LEDGER_SUFFIX) != 0)
+		return;
+	fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	if (!fstat(fd, &st) && S_ISREG(st.st_mode) && st.st_uid == geteuid() && !lock(fd))
+		unlink(path);
+	close(fd);
 }
 
 int pn_ledger_fd(const struct pn_ledger *ledger)

@@ -96,7 +96,7 @@ static const char *header_trouble(const struct ledger_header *header, const stru
 	/* A set-user-ID root program has a file of root's and the real uid of who started it. */
 	if (header->uid != st->st_uid && st->st_uid != 0)
 		return "it claims to be another user's than the file's owner";
-	if (header->pid <= 0 || header->limited >= PN_COUNTER_MAX ||
+	if (header->pid <= 0 || header->limited > PN_COUNTER_MAX ||
 		header->counters >= PN_COUNTER_BIT(PN_COUNTER_MAX))
 		return "its numbers make no sense";
 	if (!text_ends(header->path, sizeof(header->path)) ||

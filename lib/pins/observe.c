@@ -143,21 +143,42 @@ int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 	return ret;
 }
 
-bool pn_exempt_now(void)
+/* include/linux/proc_ns.h: the initial user namespace has this number for good. */
+#define USER_NAMESPACE_INITIAL 0xeffffffdu
+
+static bool in_initial_namespace(void)
+{
+	struct stat st;
+
+	/* No user namespaces in this kernel, or no /proc. */
+	return stat("/proc/thread-self/ns/user", &st) || st.st_ino == USER_NAMESPACE_INITIAL;
+}
+
+bool pn_capable_now(int capability)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
-	unsigned int inside, outside, count;
-	char text[128];
 
 	/* Of the calling thread: credentials are a thread's own. */
 	if (syscall(SYS_capget, &header, data))
 		return false;
-	if (!(data[CAP_TO_INDEX(CAP_IPC_LOCK)].effective & CAP_TO_MASK(CAP_IPC_LOCK)))
+	return data[CAP_TO_INDEX(capability)].effective & (uint32_t)CAP_TO_MASK(capability) &&
+	       in_initial_namespace();
+}
+
+/*
+ * A thread whose permitted set has lost the capability gets it back by execve() only
+ * (security/commoncap.c): asked once, such a thread needs no further system call for a map.
+ */
+static __thread bool never_exempt;
+
+bool pn_exempt_now(void)
+{
+	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+	struct __user_cap_data_struct data[2];
+
+	if (never_exempt || syscall(SYS_capget, &header, data))
 		return false;
-	/* The initial user namespace maps everything onto itself; no other one can. */
-	if (pn_read_file("/proc/self/uid_map", text, sizeof(text)) < 0)
-		return true; /* no user namespaces in this kernel, or no /proc */
-	return sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 &&
-	       outside == 0 && count == UINT32_MAX;
+	never_exempt = !(data[CAP_TO_INDEX(CAP_IPC_LOCK)].permitted & CAP_TO_MASK(CAP_IPC_LOCK));
+	return !never_exempt && pn_capable_now(CAP_IPC_LOCK);
 }

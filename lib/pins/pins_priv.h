@@ -31,9 +31,11 @@ uint64_t pn_pid_namespace(void);
 int pn_proc_start_time(pid_t pid, uint64_t *start_time);
 
 /*
- * Would the kernel's capable(CAP_IPC_LOCK) say yes to this process now? It asks in the initial user
- * namespace: root of a container with its own has no exemption.
+ * Would the kernel's capable() say yes to this thread now? It asks in the initial user namespace:
+ * root of a container with its own has no such capability.
  */
+bool pn_capable_now(int capability);
+/* The same of CAP_IPC_LOCK, which exempts from RLIMIT_MEMLOCK. */
 bool pn_exempt_now(void);
 
 /* The ledger of one domain. */
@@ -55,6 +57,13 @@ struct pn_ledger_owner {
 int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledger_owner *owner);
 /* End it; its file goes. */
 void pn_ledger_close(struct pn_ledger *ledger);
+/* Path of its file; "": it is in memory only. */
+const char *pn_ledger_path(const struct pn_ledger *ledger);
+/*
+ * Remove the ledger that the program before left, which this process has executed since: a file
+ * of this process's, that nobody holds. NULL or anything else: nothing happens.
+ */
+void pn_ledger_remove_old(const char *path);
 /* fd of its file, for a report on it alone. */
 int pn_ledger_fd(const struct pn_ledger *ledger);
 

@@ -24,10 +24,10 @@ enum pn_counter {
 	PN_COUNTER_USER_LOCKED,
 	/** mm->pinned_vm of the mapping process: VmPin in /proc/PID/status. */
 	PN_COUNTER_MM_PINNED,
-	PN_COUNTER_MAX
+	PN_COUNTER_MAX /**< how many there are; as a counter: none */
 };
 
-/** The kernel's name of a counter, e.g. "mm->locked_vm". */
+/** The kernel's name of a counter, e.g. "mm->locked_vm"; "none" for PN_COUNTER_MAX. */
 PN_API const char *pn_counter_name(enum pn_counter counter);
 
 /** Bit of a counter in a mask. */
@@ -40,7 +40,8 @@ struct pn_charge_rule {
 	const char *accounting;   /**< class in words: "process (mm)" or "user" */
 	uint32_t counters;        /**< mask of the counters that a pin is added to */
 	uint32_t exempt_counters; /**< the same when the mapper has CAP_IPC_LOCK */
-	enum pn_counter limited;  /**< the counter that is compared with RLIMIT_MEMLOCK */
+	/** The counter that is compared with RLIMIT_MEMLOCK; PN_COUNTER_MAX: none is. */
+	enum pn_counter limited;
 };
 
 /** Where a figure comes from. */

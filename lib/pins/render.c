@@ -54,11 +54,14 @@ static void table_domain(FILE *out, const struct pn_pins_domain *domain)
 	const struct pn_pin *pin;
 	size_t i;
 
-	fprintf(out, "  domain: %s on %s; devices: %s\n", domain->path, domain->node,
-		domain->devices ? domain->device_names : "none attached");
-	fprintf(out, "  charged to: %s (accounting by %s)%s\n",
-		counters_text(domain->counters, counters), domain->accounting,
-		domain->exempt ? "; CAP_IPC_LOCK: no limit applies" : "");
+	fprintf(out, "  domain: %s%s%s; devices: %s\n", domain->path, domain->node[0] ? " on " : "",
+		domain->node, domain->devices ? domain->device_names : "none attached");
+	if (domain->counters)
+		fprintf(out, "  charged to: %s (accounting by %s)%s\n",
+			counters_text(domain->counters, counters), domain->accounting,
+			domain->exempt ? "; CAP_IPC_LOCK: no limit applies" : "");
+	else
+		fprintf(out, "  charged to: nobody\n");
 	if (!domain->pin_count) {
 		fprintf(out, "    no mappings\n");
 		return;

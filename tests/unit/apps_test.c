@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "pairing.h"
@@ -128,6 +129,24 @@ static void macs_are_six_bytes_of_two_digits(void **state)
 	assert_memory_equal(mac, expected, MAC_LEN);
 }
 
+static bool is_a_or_bc(const char *name, size_t len)
+{
+	return (len == 1 && *name == 'a') || (len == 2 && strncmp(name, "bc", 2) == 0);
+}
+
+static void lists_are_known_if_every_name_is(void **state)
+{
+	static const char *const good[] = {"a", "bc", "a,bc", "bc,a,bc", "bc,"};
+	static const char *const bad[] = {
+		"", ",", ",a", "a,,bc", "a,b", "b", "bcd", "a,d,bc", "a, bc", "a:x"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++)
+		assert_true(names_known(good[i], is_a_or_bc));
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_false(names_known(bad[i], is_a_or_bc));
+}
+
 static void sizes_are_written_exactly_or_with_a_decimal(void **state)
 {
 	char text[FORMAT_MAX];
@@ -162,6 +181,7 @@ int main(void)
 		cmocka_unit_test(numbers_keep_to_their_range),
 		cmocka_unit_test(seconds_have_three_decimals_at_most),
 		cmocka_unit_test(macs_are_six_bytes_of_two_digits),
+		cmocka_unit_test(lists_are_known_if_every_name_is),
 		cmocka_unit_test(sizes_are_written_exactly_or_with_a_decimal),
 		cmocka_unit_test(ports_are_paired_and_the_last_one_loops),
 	};

@@ -9,306 +9,200 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "base_priv.h"
-#include "dma_priv.h"
-#include "vfio_model.h"
+#include "dma_operations.h"
 
-#define PAGE UINT64_C(4096)
-#define BASE UINT64_C(0x100000000)
+static const int errs[] = {ENOMEM, EFAULT, EINVAL, ENOSPC, EINTR, EBUSY, EPERM};
 
-/* Wrapped besides the model's: malloc, calloc, realloc. */
-static unsigned int allocations, failing_allocation;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static bool allocation_fails(void)
+/* What it is like when it works. False: it must not work here. */
+static bool golden_run(const struct operation *operation, struct snapshot *golden)
 {
-	return ++allocations == failing_allocation;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return allocation_fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return allocation_fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *old, size_t size)
-{
-	return allocation_fails() ? NULL : __real_realloc(old, size);
-}
-
-static const struct pn_dma_device nic0 = {"0000:00:02.0", 5}, nic1 = {"0000:00:02.1", 5},
-				  nic2 = {"0000:00:03.0", 6};
-static const char *ledgers;
-static const char *backend;
-static struct pn_region *region;
-static struct pn_domain *domain;
-static int fd0, fd1;
-
-static int map_one(unsigned int at)
-{
-	uint64_t iova = BASE + at * 2 * PAGE;
-
-	return pn_domain_map(domain, region, at * PAGE, PAGE, PN_PROT_RW, &iova);
-}
-
-/* What is there before an operation. */
-static void with_nothing(void)
-{
-}
-
-static void with_domain(void)
-{
-	struct pn_domain_opts opts = {backend, NULL, ledgers};
-
-	assert_int_equal(pn_domain_create(&domain, &opts), 0);
-}
-
-static void with_queue(void)
-{
-	with_domain();
-	for (unsigned int i = 0; i < 5; i++)
-		assert_int_equal(map_one(i), 0);
-}
-
-static void with_device(void)
-{
-	with_queue();
-	assert_int_equal(pn_domain_attach(domain, &nic0, &fd0), 0);
-}
-
-static void with_two_devices(void)
-{
-	with_device();
-	assert_int_equal(pn_domain_attach(domain, &nic2, &fd1), 0);
-}
-
-/* The operations. */
-static int create(void)
-{
-	struct pn_domain_opts opts = {backend, NULL, ledgers};
-
-	return pn_domain_create(&domain, &opts);
-}
-
-static int map(void)
-{
-	return map_one(7);
-}
-
-static int map_anywhere(void)
-{
-	uint64_t iova = PN_IOVA_ANY;
-
-	return pn_domain_map(domain, region, 9 * PAGE, 2 * PAGE, PN_PROT_READ, &iova);
-}
-
-static int unmap_three(void)
-{
-	return pn_domain_unmap(domain, BASE + 2 * PAGE, 6 * PAGE);
-}
-
-static int attach(void)
-{
-	return pn_domain_attach(domain, &nic0, &fd0);
-}
-
-static int attach_in_the_group(void)
-{
-	return pn_domain_attach(domain, &nic1, &fd1);
-}
-
-static int attach_another_group(void)
-{
-	return pn_domain_attach(domain, &nic2, &fd1);
-}
-
-struct operation {
-	const char *name;
-	void (*prepare)(void);
-	int (*run)(void);
-	/* When it has worked. */
-	unsigned int mappings, devices;
-	/* Some errors are what the operation was looking for: not this backend's node. */
-	bool judges;
-};
-
-static const struct operation operations[] = {
-	{"create", with_nothing, create, 0, 0, true},
-	{"map into the queue", with_domain, map, 1, 0},
-	{"map into the queue anywhere", with_queue, map_anywhere, 6, 0},
-	{"map", with_device, map, 6, 1},
-	{"map anywhere", with_device, map_anywhere, 6, 1},
-	{"unmap from the queue", with_queue, unmap_three, 2, 0},
-	{"unmap", with_device, unmap_three, 2, 1},
-	{"attach nothing", with_domain, attach, 0, 1},
-	{"attach the queue", with_queue, attach, 5, 1},
-	{"attach a second device", with_device, attach_in_the_group, 5, 2},
-	{"attach a second group", with_device, attach_another_group, 5, 2},
-};
-
-static void check_done(const struct operation *operation)
-{
-	struct pn_domain_info info;
-
-	pn_domain_get_info(domain, &info);
-	assert_int_equal(info.mappings, operation->mappings);
-	assert_int_equal(info.devices, operation->devices);
-	assert_int_equal(model_open_devices(), operation->devices);
-	assert_int_equal(model_maps(), operation->devices ? operation->mappings : 0);
-	assert_false(info.damaged);
-}
-
-static void clean_up(void)
-{
-	struct pn_domain_info info;
-
-	if (!domain)
-		return;
-	pn_domain_get_info(domain, &info);
-	if (info.devices > 1)
-		pn_domain_detach(domain, fd1);
-	if (info.devices > 0)
-		pn_domain_detach(domain, fd0);
-	assert_int_equal(model_open_devices(), 0);
-	assert_int_equal(model_maps(), 0);
-	assert_int_equal(pn_domain_destroy(domain), 0);
-	domain = NULL;
-	assert_int_equal(model_open_fds(), 0);
-	assert_int_equal(model.locked + model.user + model.pinned, 0);
-}
-
-static struct pn_domain_info domain_info(void)
-{
-	struct pn_domain_info info = {0};
-
-	if (domain)
-		pn_domain_get_info(domain, &info);
-	info.ranges = NULL;
-	info.node = info.chosen = info.backend = NULL;
-	return info;
-}
-
-/* One failure of one operation. False: it has no such call. */
-static bool fail_once(
-	const struct operation *operation, unsigned int call, unsigned int alloc, int err)
-{
-	struct model_state before, after;
-	struct pn_domain_info was, is;
-	bool hit;
 	int result;
 
-	operation->prepare();
-	before = model_state();
-	was = domain_info();
-	pn_fail(EPROTO, "stale");
+	if (!(operation->backends & backend_bit()))
+		return false;
+	operation_prepare(operation);
+	result = operation->run();
+	if (result)
+		fail_msg("%s: %d \"%s\"", operation->name, result, pn_error());
+	*golden = operation_snapshot();
+	operation_check();
+	operation_end(false);
+	return true;
+}
+
+/* Said once for each operation, which is then left: the others are to be seen too. */
+static unsigned int troubles;
+
+struct attempt {
+	const struct operation *operation;
+	unsigned int call, alloc;
+	int err, result;
+	const char *why;
+	struct snapshot was, is;
+};
+
+static bool wrong(const struct attempt *attempt, const char *what)
+{
+	const struct snapshot *was = &attempt->was, *is = &attempt->is;
+
+	print_error("%s on %s: call %u, allocation %u failed with %s: returned %d \"%s\": %s: "
+		    "%zu maps (%zu), %u fds (%u), %u objects (%u), %u of the process (%u), %ju "
+		    "mappings (%ju), %ju entries left (%ju), %u devices (%u), %ju pages charged "
+		    "(%ju), limits known %d (%d), damaged %d\n",
+		attempt->operation->name, backend, attempt->call, attempt->alloc,
+		strerror(attempt->err), attempt->result, attempt->why, what, is->kernel.maps,
+		was->kernel.maps, is->kernel.fds, was->kernel.fds, is->kernel.objects,
+		was->kernel.objects, is->kernel.process_fds, was->kernel.process_fds,
+		(uintmax_t)is->mappings, (uintmax_t)was->mappings, (uintmax_t)is->entries_left,
+		(uintmax_t)was->entries_left, is->devices, was->devices, (uintmax_t)is->charged,
+		(uintmax_t)was->charged, is->limits_known, was->limits_known, is->damaged);
+	troubles++;
+	operation_abandon();
+	return false;
+}
+
+/* One failure of one operation. False: it has no such step, or trouble came of it. */
+static bool fail_once(const struct operation *operation, const struct snapshot *golden,
+	unsigned int call, unsigned int alloc, int err)
+{
+	struct attempt attempt = {.operation = operation, .call = call, .alloc = alloc, .err = err};
+	bool hit, told;
+
+	operation_prepare(operation);
+	attempt.was = operation_snapshot();
+	stale_error();
 	model.calls = model.failed = 0;
 	model.fail_call = call;
 	model.fail_err = err;
 	allocations = 0;
 	failing_allocation = alloc;
-	result = operation->run();
+	attempt.result = operation->run();
 	hit = alloc ? allocations >= alloc : model.failed > 0;
 	failing_allocation = 0;
+	told = has_reason();
+	attempt.why = reason();
 	model_calm();
-	if (hit && result) {
-		after = model_state();
-		is = domain_info();
-		if (!model_state_equal(&before, &after) || !strcmp(pn_error(), "stale") ||
-			!pn_error()[0] || is.bytes != was.bytes || is.mappings != was.mappings ||
-			is.devices != was.devices || is.damaged || result > 0 ||
-			(result != -err && !operation->judges))
-			fail_msg("%s: call %u, allocation %u failed with %d: returned %d \"%s\", "
-				 "%zu maps (%zu), %u fds (%u), %u of the process (%u), %ju "
-				 "mappings (%ju), damaged %d",
-				operation->name, call, alloc, err, result, pn_error(), after.maps,
-				before.maps, after.fds, before.fds, after.process_fds,
-				before.process_fds, (uintmax_t)is.mappings, (uintmax_t)was.mappings,
-				is.damaged);
-		assert_int_equal(operation->run(), 0);
-	} else if (result) {
-		fail_msg("%s: %d \"%s\"", operation->name, result, pn_error());
+	attempt.is = operation_snapshot();
+	if (!hit && attempt.result)
+		return wrong(&attempt, "it failed by itself");
+	if (hit && attempt.result) {
+		if (!told)
+			return wrong(&attempt, "no reason");
+		if (attempt.result > 0 || (attempt.result != -err && !operation->judges))
+			return wrong(&attempt, "another errno");
+		if (attempt.is.damaged && operation->damages) {
+			operation_end(true);
+			return hit;
+		}
+		if (!snapshot_equal(&attempt.was, &attempt.is))
+			return wrong(&attempt, "something changed");
+		attempt.result = operation->run();
+		attempt.was = *golden;
+		attempt.is = operation_snapshot();
+		if (attempt.result || !snapshot_equal(golden, &attempt.is))
+			return wrong(&attempt, "it does not work again");
 	}
-	check_done(operation);
-	clean_up();
+	/* A step may also have been one that it can do without. */
+	operation_check();
+	operation_end(false);
 	return hit;
 }
 
 static void each_kernel_call(void **state)
 {
-	static const int errs[] = {ENOMEM, EFAULT, EINVAL, ENOSPC, EINTR, EBUSY, EPERM};
+	struct snapshot golden;
+	unsigned int call, before;
 
-	backend = *state;
-	for (size_t i = 0; i < PN_ARRAY_SIZE(operations); i++)
-		for (size_t at = 0; at < PN_ARRAY_SIZE(errs); at++)
-			for (unsigned int call = 1; fail_once(&operations[i], call, 0, errs[at]);
+	(void)state;
+	troubles = 0;
+	for (size_t i = 0; i < operation_count; i++) {
+		if (!golden_run(&operations[i], &golden))
+			continue;
+		before = troubles;
+		for (size_t at = 0; troubles == before && at < PN_ARRAY_SIZE(errs); at++)
+			for (call = 1; fail_once(&operations[i], &golden, call, 0, errs[at]);
 				call++)
 				;
+	}
+	assert_int_equal(troubles, 0);
 }
 
 static void each_allocation(void **state)
 {
-	backend = *state;
-	for (size_t i = 0; i < PN_ARRAY_SIZE(operations); i++)
-		for (unsigned int alloc = 1; fail_once(&operations[i], 0, alloc, ENOMEM); alloc++)
+	struct snapshot golden;
+	unsigned int alloc;
+
+	(void)state;
+	troubles = 0;
+	for (size_t i = 0; i < operation_count; i++) {
+		if (!golden_run(&operations[i], &golden))
+			continue;
+		for (alloc = 1; fail_once(&operations[i], &golden, 0, alloc, ENOMEM); alloc++)
 			;
+	}
+	assert_int_equal(troubles, 0);
 }
 
-/* Detach and destroy cannot fail: whatever the kernel says, everything is let go of. */
+/* The same answers where a backend cannot. */
+static void what_a_backend_cannot_do_is_refused(void **state)
+{
+	int fd, file = -1;
+
+	(void)state;
+	assert_int_equal(new_domain(&domain, backend, NULL), 0);
+	fd = attach_to(domain, &nic0);
+	REFUSED(domain, EOPNOTSUPP, pn_domain_dirty_start(domain));
+	REFUSED(domain, EOPNOTSUPP, pn_domain_handover(domain, &file));
+	assert_int_equal(file, -1);
+	pn_domain_detach(domain, fd);
+	assert_int_equal(pn_domain_destroy(domain), 0);
+	domain = NULL;
+}
+
+/* Detach cannot fail: whatever the kernel says, everything is let go of. */
 static void letting_go(void **state)
 {
-	static const int errs[] = {ENOMEM, EFAULT, EINVAL, EINTR, EBUSY, EPERM};
 	bool hit = true;
 
-	backend = *state;
+	(void)state;
 	for (size_t at = 0; at < PN_ARRAY_SIZE(errs); at++, hit = true)
 		for (unsigned int call = 1; hit; call++) {
 			struct pn_domain_info info;
 			size_t left;
-			int result;
+			int result, fd[2];
 
-			with_two_devices();
+			operation_two_devices(fd);
 			model.calls = model.failed = 0;
 			model.fail_call = call;
 			model.fail_err = errs[at];
-			pn_domain_detach(domain, fd1);
-			pn_domain_detach(domain, fd0);
+			pn_domain_detach(domain, fd[1]);
+			pn_domain_detach(domain, fd[0]);
 			hit = model.failed > 0;
 			model_calm();
-			info = domain_info();
+			info = info_of(domain);
 			assert_int_equal(info.devices, 0);
 			assert_int_equal(info.mappings, 5);
 			assert_int_equal(model_open_devices(), 0);
 			assert_int_equal(model.locked + model.user + model.pinned, 0);
 			left = model_maps();
-			pn_fail(EPROTO, "stale");
-			result = pn_domain_attach(domain, &nic0, &fd0);
+			stale_error();
+			result = pn_domain_attach(domain, &nic0, &fd[0]);
 			/* What the kernel would not let go of damages the domain, or is no more. */
-			if (info.damaged ? !result || !strcmp(pn_error(), "stale")
+			if (info.damaged ? result != -EIO || !has_reason()
 					 : result || left || model_maps() != 5)
 				fail_msg("call %u of detach failed with %d: %zu maps are left, "
 					 "damaged %d; attaching gives %d \"%s\"",
 					call, errs[at], left, info.damaged, result, pn_error());
-			if (info.damaged) {
-				assert_int_equal(pn_domain_destroy(domain), 0);
-				domain = NULL;
-				assert_int_equal(model_open_fds(), 0);
-			}
-			clean_up();
+			if (!result)
+				pn_domain_detach(domain, fd[0]);
+			assert_int_equal(pn_domain_destroy(domain), 0);
+			domain = NULL;
+			assert_int_equal(model_teardown(NULL), 0);
 		}
 }
 
@@ -316,10 +210,11 @@ static void destroying(void **state)
 {
 	bool hit = true;
 
-	backend = *state;
+	(void)state;
 	for (unsigned int call = 1; hit; call++) {
-		with_device();
-		pn_domain_detach(domain, fd0);
+		assert_int_equal(new_domain(&domain, backend, NULL), 0);
+		if (backend_bit() != ON_NONE)
+			pn_domain_detach(domain, attach_to(domain, &nic0));
 		model.calls = model.failed = 0;
 		model.fail_call = call;
 		model.fail_err = EIO;
@@ -330,8 +225,7 @@ static void destroying(void **state)
 		failing_allocation = 0;
 		model_calm();
 		domain = NULL;
-		assert_int_equal(model_open_fds(), 0);
-		assert_int_equal(model_maps(), 0);
+		assert_int_equal(model_teardown(NULL), 0);
 	}
 }
 
@@ -340,22 +234,22 @@ static void each_allocation_of_a_report(void **state)
 	struct pn_pins_report *report;
 	bool hit = true;
 
-	backend = *state;
-	with_device();
+	(void)state;
+	assert_int_equal(new_domain(&domain, backend, NULL), 0);
 	for (unsigned int alloc = 1; hit; alloc++) {
 		char *text[2];
 		int result;
 
 		allocations = 0;
 		failing_allocation = alloc;
-		pn_fail(EPROTO, "stale");
+		stale_error();
 		result = pn_domain_pins(domain, false, &report);
 		if (result) {
 			hit = allocations >= alloc;
 			failing_allocation = 0;
 			assert_true(hit);
 			assert_int_equal(result, -ENOMEM);
-			assert_string_not_equal(pn_error(), "stale");
+			assert_true(has_reason());
 			continue;
 		}
 		text[0] = pn_pins_table(report);
@@ -367,51 +261,29 @@ static void each_allocation_of_a_report(void **state)
 		free(text[1]);
 		pn_pins_report_free(report);
 	}
-	clean_up();
-}
-
-static int setup(void **state)
-{
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
-
-	(void)state;
-	model_setup(NULL);
-	model_device(nic0.address, nic0.group);
-	model_device(nic1.address, nic1.group);
-	model_device(nic2.address, nic2.group);
-	opts.page_size = PN_PAGE_4K;
+	assert_int_equal(pn_domain_destroy(domain), 0);
 	domain = NULL;
-	return pn_region_create(&region, 64 * PAGE, &opts);
 }
 
-static int teardown(void **state)
-{
-	(void)state;
-	failing_allocation = 0;
-	model_calm();
-	clean_up();
-	return pn_region_destroy(region) ? -1 : model_teardown(NULL);
-}
-
-#define BOTH(test)                                                      \
-	{"type1: " #test, test, setup, teardown, type1},                \
-	{                                                               \
-		"iommufd-compat: " #test, test, setup, teardown, compat \
+#define ON_BACKEND(test, name)                                                \
+	{                                                                     \
+		name ": " #test, test, operations_setup, operations_teardown, \
+			(void *)(uintptr_t)name                               \
 	}
+#define ON_KERNELS(test) \
+	ON_BACKEND(test, "type1"), ON_BACKEND(test, "iommufd-compat"), ON_BACKEND(test, "iommufd")
+#define ON_EVERY(test) ON_KERNELS(test), ON_BACKEND(test, "none")
 
 int main(void)
 {
-	static char type1[] = "type1", compat[] = "iommufd-compat";
 	const struct CMUnitTest tests[] = {
-		BOTH(each_kernel_call),
-		BOTH(each_allocation),
-		BOTH(letting_go),
-		BOTH(destroying),
-		BOTH(each_allocation_of_a_report),
+		ON_EVERY(each_kernel_call),
+		ON_EVERY(each_allocation),
+		ON_BACKEND(what_a_backend_cannot_do_is_refused, "iommufd-compat"),
+		ON_KERNELS(letting_go),
+		ON_EVERY(destroying),
+		ON_EVERY(each_allocation_of_a_report),
 	};
-	int failed;
 
-	ledgers = model_directory();
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	return failed + model_directory_end();
+	return fixture_run(tests);
 }

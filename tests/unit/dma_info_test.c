@@ -16,37 +16,34 @@
 #include <cmocka.h>
 
 #include "base_priv.h"
-#include "dma_priv.h"
-#include "vfio_model.h"
+#include "dma_fixture.h"
 
-#define PAGE UINT64_C(4096)
 #define BASE UINT64_C(0x100000000)
 #define HEAD ((uint32_t)sizeof(struct vfio_iommu_type1_info))
 
-static const struct pn_dma_device nic = {"0000:00:02.0", 5};
-static const char *ledgers;
 static struct pn_domain *domain;
 static struct pn_region *region;
 
 static int create(const char *backend, const char *node)
 {
-	struct pn_domain_opts opts = {backend, node, ledgers};
+	struct pn_domain_opts opts = {.node = node};
 
-	domain = NULL;
-	return pn_domain_create(&domain, &opts);
+	return new_domain(&domain, backend, &opts);
 }
 
 static struct pn_domain_info info(void)
 {
-	struct pn_domain_info result;
-
-	pn_domain_get_info(domain, &result);
-	return result;
+	return info_of(domain);
 }
 
-static int map(uint64_t page, uint64_t iova)
+static void check_ranges(void)
 {
-	return pn_domain_map(domain, region, page * PAGE, PAGE, PN_PROT_RW, &iova);
+	for (unsigned int i = 0; i < info().range_count; i++) {
+		const struct pn_iova_range *range = &info().ranges[i];
+
+		assert_true(range->first <= range->last);
+		assert_true(!i || range[-1].last < range->first);
+	}
 }
 
 /* Attach with this chain of capabilities; what came of it. Everything is let go of again. */
@@ -60,20 +57,15 @@ static int attach_with(const void *caps, size_t size, uint32_t offset, unsigned 
 	model.caps = caps;
 	model.caps_size = size;
 	model.cap_offset = offset;
-	pn_fail(EPROTO, "stale");
-	result = pn_domain_attach(domain, &nic, &fd);
+	stale_error();
+	result = pn_domain_attach(domain, &nic0, &fd);
 	if (result) {
-		assert_string_not_equal(pn_error(), "stale");
+		assert_true(has_reason());
 		after = model_state();
 		assert_true(model_state_equal(&before, &after));
 	} else {
 		*range_count = info().range_count;
-		for (unsigned int i = 0; i < *range_count; i++) {
-			const struct pn_iova_range *range = &info().ranges[i];
-
-			assert_true(range->first <= range->last);
-			assert_true(!i || range[-1].last < range->first);
-		}
+		check_ranges();
 		pn_domain_detach(domain, fd);
 	}
 	assert_int_equal(pn_domain_destroy(domain), 0);
@@ -212,67 +204,72 @@ static void random_capabilities(void **state)
 	}
 }
 
-static void the_entry_budget_is_known_before_it_runs_out(void **state)
+/* The same of native iommufd: how many ranges there are, and which. */
+static int attach_native(const struct vfio_iova_range *ranges, uint32_t count, uint32_t said,
+	uint64_t alignment, unsigned int *range_count)
 {
-	int fd;
+	struct model_state before, after;
+	int fd, result;
 
-	(void)state;
-	model.entries = 3;
-	assert_int_equal(create("type1", NULL), 0);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
-	for (uint64_t i = 0; i < 3; i++) {
-		assert_int_equal(info().entries_left, 3 - i);
-		assert_int_equal(map(i, BASE + i * PAGE), 0);
-	}
-	assert_int_equal(info().entries_left, 0);
-	pn_fail(EPROTO, "stale");
-	assert_int_equal(map(5, BASE + 5 * PAGE), -ENOSPC);
-	assert_string_not_equal(pn_error(), "stale");
-	assert_int_equal(pn_domain_unmap(domain, BASE, PAGE), 0);
-	assert_int_equal(info().entries_left, 1);
-	assert_int_equal(map(5, BASE + 5 * PAGE), 0);
-	pn_domain_detach(domain, fd);
-	/* A queue that is longer than the budget: told at attach at the latest. */
-	if (!map(6, BASE + 6 * PAGE)) {
-		assert_int_equal(pn_domain_attach(domain, &nic, &fd), -ENOSPC);
-		assert_int_equal(model_maps(), 0);
+	assert_int_equal(create("iommufd", NULL), 0);
+	before = model_state();
+	model.native_ranges = ranges;
+	model.native_count = count;
+	model.native_said = said;
+	model.native_alignment = alignment;
+	stale_error();
+	result = pn_domain_attach(domain, &nic0, &fd);
+	if (result) {
+		assert_true(has_reason());
+		after = model_state();
+		assert_true(model_state_equal(&before, &after));
+	} else {
+		*range_count = info().range_count;
+		check_ranges();
+		pn_domain_detach(domain, fd);
 	}
 	assert_int_equal(pn_domain_destroy(domain), 0);
-	assert_int_equal(create("iommufd-compat", NULL), 0);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
-	assert_true(info().entries_left == UINT64_MAX);
-	pn_domain_detach(domain, fd);
-	assert_int_equal(pn_domain_destroy(domain), 0);
+	model.native_ranges = NULL;
+	return result;
 }
 
-static void attach_fails_and_so_does_its_roll_back(void **state)
+static void native_ranges_are_taken(void **state)
 {
-	static const char *const backends[] = {"type1", "iommufd-compat"};
-	int fd;
+	static struct vfio_iova_range many[300];
+	unsigned int count = 0;
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		assert_int_equal(create(backends[i], NULL), 0);
-		for (uint64_t page = 0; page < 4; page++)
-			assert_int_equal(map(page, BASE + page * PAGE), 0);
-		model.rules[0] = (struct model_rule){VFIO_IOMMU_MAP_DMA, 3, 1, ENOMEM, 0};
-		model.rules[1] = (struct model_rule){VFIO_IOMMU_UNMAP_DMA, 1, 100, EIO, 0};
-		assert_int_equal(pn_domain_attach(domain, &nic, &fd), -ENOMEM);
-		model_calm();
-		assert_int_equal(info().devices, 0);
-		assert_int_equal(info().mappings, 4);
-		assert_int_equal(model_open_devices(), 0);
-		/* Damaged, and no device comes near it; or whole, and the next attach works. */
-		if (info().damaged) {
-			assert_int_not_equal(pn_domain_attach(domain, &nic, &fd), 0);
-		} else {
-			assert_int_equal(model_maps(), 0);
-			assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
-			assert_int_equal(model_maps(), 4);
-			pn_domain_detach(domain, fd);
-		}
-		assert_int_equal(pn_domain_destroy(domain), 0);
+	for (unsigned int i = 0; i < PN_ARRAY_SIZE(many); i++)
+		many[i] = (struct vfio_iova_range){i * 0x10000ull, i * 0x10000ull + 0x7fff};
+	for (uint32_t size = 1; size <= PN_ARRAY_SIZE(many); size += 1 + size / 2) {
+		assert_int_equal(attach_native(many, size, size, 4096, &count), 0);
+		assert_int_equal(count, size);
 	}
+}
+
+static void native_ranges_that_make_no_sense(void **state)
+{
+	static const struct vfio_iova_range good[] = {{0, 0xfff}, {0x2000, 0x2fff}},
+					    backwards[] = {{0x2000, 0x2fff}, {0, 0xfff}},
+					    over[] = {{0, 0x2fff}, {0x2000, 0x4fff}},
+					    inverted[] = {{0x3000, 0x2fff}, {0x4000, 0x4fff}},
+					    all[] = {{0, UINT64_MAX}, {0, UINT64_MAX}};
+	static const uint32_t counts[] = {3, 255, 4096, 0x10000000, 0x7fffffff, UINT32_MAX};
+	static const uint64_t alignments[] = {
+		0, 3, 4097, 8192, 1u << 30, UINT64_C(1) << 63, UINT64_MAX};
+	unsigned int count = 0;
+
+	(void)state;
+	assert_true(attach_native(good, 0, 0, 4096, &count) < 0);
+	assert_true(attach_native(backwards, 2, 2, 4096, &count) < 0);
+	assert_true(attach_native(over, 2, 2, 4096, &count) < 0);
+	assert_true(attach_native(inverted, 2, 2, 4096, &count) < 0);
+	assert_true(attach_native(all, 2, 2, 4096, &count) < 0);
+	/* A number that grows each time it is asked for: it ends. */
+	for (size_t i = 0; i < PN_ARRAY_SIZE(counts); i++)
+		attach_native(good, 2, counts[i], 4096, &count);
+	for (size_t i = 0; i < PN_ARRAY_SIZE(alignments); i++)
+		attach_native(good, 2, 2, alignments[i], &count);
 }
 
 static void a_long_name_of_a_node_is_not_cut(void **state)
@@ -308,7 +305,7 @@ static void the_charge_rule_follows_who_answers(void **state)
 	/* /dev/vfio/vfio is iommufd's: by process. */
 	model.iommufd_vfio = true;
 	assert_int_equal(create("iommufd-compat", "/dev/vfio/vfio"), 0);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), 0);
 	assert_int_equal(info().charge.counters,
 		PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED) | PN_COUNTER_BIT(PN_COUNTER_MM_PINNED));
 	assert_int_equal(info().charge.limited, PN_COUNTER_MM_LOCKED);
@@ -316,45 +313,6 @@ static void the_charge_rule_follows_who_answers(void **state)
 	assert_int_equal(pn_domain_destroy(domain), 0);
 	assert_true(create("type1", NULL) < 0);
 	assert_string_not_equal(pn_error(), "");
-}
-
-static void backends_are_chosen_with_reasons(void **state)
-{
-	struct pn_backend_info backend;
-	unsigned int count = 0;
-
-	(void)state;
-	while (!pn_backend_get(count, &backend)) {
-		assert_true(backend.available);
-		assert_string_equal(backend.reason, "");
-		count++;
-	}
-	assert_int_equal(pn_backend_get(count, &backend), -ENOENT);
-	assert_int_equal(count, 2);
-	assert_int_equal(create(NULL, NULL), 0);
-	assert_int_equal(pn_domain_destroy(domain), 0);
-	model.iommufd = false;
-	assert_int_equal(create("auto", NULL), 0);
-	assert_string_equal(info().backend, "type1");
-	assert_int_equal(pn_domain_destroy(domain), 0);
-	assert_int_equal(create("iommufd-compat", NULL), -ENOENT);
-	assert_non_null(strstr(pn_error(), "/dev/iommu"));
-	model.iommufd = true;
-	model.type1 = false;
-	assert_int_equal(create("auto", NULL), 0);
-	assert_string_equal(info().backend, "iommufd-compat");
-	assert_string_equal(info().node, "/dev/iommu");
-	assert_int_equal(pn_domain_destroy(domain), 0);
-	model.iommufd = false;
-	assert_int_equal(create("auto", NULL), -ENODEV);
-	assert_non_null(strstr(pn_error(), "type1"));
-	assert_non_null(strstr(pn_error(), "iommufd-compat"));
-	assert_int_equal(create("typeone", NULL), -EINVAL);
-	assert_non_null(strstr(pn_error(), "type1"));
-	assert_non_null(strstr(pn_error(), "iommufd-compat"));
-	model.type1 = model.no_v2 = true;
-	assert_true(create("type1", NULL) < 0);
-	assert_int_equal(model_open_fds(), 0);
 }
 
 static void bad_groups_are_explained(void **state)
@@ -365,36 +323,32 @@ static void bad_groups_are_explained(void **state)
 	(void)state;
 	assert_int_equal(create("type1", NULL), 0);
 	model_group_viable(5, false);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EPERM);
+	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), -EPERM);
 	assert_non_null(strstr(pn_error(), "group 5 of device 0000:00:"));
 	assert_non_null(strstr(pn_error(), "not viable"));
 	model_group_viable(5, true);
 	model_group_open_error(5, EACCES);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EACCES);
+	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), -EACCES);
 	assert_non_null(strstr(pn_error(), "/dev/vfio/5"));
 	model_group_open_error(5, EBUSY);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), -EBUSY);
+	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), -EBUSY);
 	model_group_open_error(5, 0);
 	assert_int_equal(pn_domain_attach(domain, &lost, &fd), -ENODEV);
 	assert_non_null(strstr(pn_error(), lost.address));
 	assert_true(pn_domain_attach(domain, &nowhere, &fd) < 0);
 	assert_int_equal(model_open_fds(), 1);
-	assert_int_equal(pn_domain_attach(domain, &nic, &fd), 0);
+	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), 0);
 	pn_domain_detach(domain, fd);
 	assert_int_equal(pn_domain_destroy(domain), 0);
 }
 
 static int setup(void **state)
 {
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
-
 	(void)state;
-	model_setup(NULL);
-	model_device(nic.address, nic.group);
+	fixture_machine();
 	model.ranges[1].start = BASE;
 	model.ranges[0].end = BASE - 1;
-	opts.page_size = PN_PAGE_4K;
-	return pn_region_create(&region, 16 * PAGE, &opts);
+	return new_region(&region, 16);
 }
 
 static int teardown(void **state)
@@ -420,16 +374,12 @@ int main(void)
 		TEST(chains_cut_short_at_every_byte),
 		TEST(lying_range_capabilities),
 		TEST(random_capabilities),
-		TEST(the_entry_budget_is_known_before_it_runs_out),
-		TEST(attach_fails_and_so_does_its_roll_back),
+		TEST(native_ranges_are_taken),
+		TEST(native_ranges_that_make_no_sense),
 		TEST(a_long_name_of_a_node_is_not_cut),
 		TEST(the_charge_rule_follows_who_answers),
-		TEST(backends_are_chosen_with_reasons),
 		TEST(bad_groups_are_explained),
 	};
-	int failed;
 
-	ledgers = model_directory();
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	return failed + model_directory_end();
+	return fixture_run(tests);
 }

@@ -11,30 +11,19 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#include "dma_priv.h"
-#include "vfio_model.h"
-
-#define PAGE  UINT64_C(4096)
-#define PAGES 64u
-/* In what a domain takes for valid before a kernel has told it. */
-#define AT(iova) (UINT64_C(0x100000000) + (iova))
+#include "dma_fixture.h"
 
 static struct pn_domain *domain;
 static struct pn_region *region;
 static char *base;
-static const char *ledgers;
 
 static int setup(void **state)
 {
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
-	struct pn_domain_opts domain_opts = {"type1", NULL, ledgers};
 	struct pn_region_info info;
 
 	(void)state;
-	model_setup(NULL);
-	opts.page_size = PN_PAGE_4K;
-	if (pn_region_create(&region, PAGES * PAGE, &opts) ||
-		pn_domain_create(&domain, &domain_opts))
+	fixture_machine();
+	if (new_region(&region, PAGES) || new_domain(&domain, "type1", NULL))
 		return -1;
 	pn_region_get_info(region, &info);
 	base = info.vaddr;
@@ -49,7 +38,7 @@ static int teardown(void **state)
 	return model_teardown(NULL);
 }
 
-static void map_at(uint64_t page, uint64_t pages, uint64_t iova)
+static void map_pages(uint64_t page, uint64_t pages, uint64_t iova)
 {
 	assert_int_equal(
 		pn_domain_map(domain, region, page * PAGE, pages * PAGE, PN_PROT_RW, &iova), 0);
@@ -61,10 +50,10 @@ static void addresses_are_translated_over_adjacent_mappings(void **state)
 	void *vaddr;
 
 	(void)state;
-	map_at(0, 2, AT(0x10000));
-	map_at(2, 2, AT(0x12000));
-	map_at(4, 1, AT(0x20000));
-	map_at(10, 1, AT(0x21000));
+	map_pages(0, 2, AT(0x10000));
+	map_pages(2, 2, AT(0x12000));
+	map_pages(4, 1, AT(0x20000));
+	map_pages(10, 1, AT(0x21000));
 	assert_int_equal(pn_domain_iova(domain, base + 5, 4 * PAGE - 5, &iova), 0);
 	assert_int_equal(iova, AT(0x10005));
 	assert_int_equal(pn_domain_iova(domain, base + 4 * PAGE - 1, 1, &iova), 0);
@@ -87,9 +76,9 @@ static void overlapping_memory_is_translated_by_whichever_mapping_holds_it_all(v
 	uint64_t iova;
 
 	(void)state;
-	map_at(0, 16, AT(0x100000));
-	map_at(4, 1, AT(0x10000));
-	map_at(8, 12, AT(0x200000));
+	map_pages(0, 16, AT(0x100000));
+	map_pages(4, 1, AT(0x10000));
+	map_pages(8, 12, AT(0x200000));
 	assert_int_equal(pn_domain_iova(domain, base + 4 * PAGE, 2 * PAGE, &iova), 0);
 	assert_int_equal(iova, AT(0x104000));
 	assert_int_equal(pn_domain_iova(domain, base + 8 * PAGE, 12 * PAGE, &iova), 0);
@@ -106,9 +95,6 @@ int main(void)
 		TEST(addresses_are_translated_over_adjacent_mappings),
 		TEST(overlapping_memory_is_translated_by_whichever_mapping_holds_it_all),
 	};
-	int failed;
 
-	ledgers = model_directory();
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	return failed + model_directory_end();
+	return fixture_run(tests);
 }

@@ -110,7 +110,7 @@ static void check_content(const struct ledger_content *content)
 	assert_non_null(memchr(domain->node, 0, sizeof(domain->node)));
 	assert_non_null(memchr(domain->accounting, 0, sizeof(domain->accounting)));
 	assert_non_null(memchr(domain->device_names, 0, sizeof(domain->device_names)));
-	assert_true(domain->limited < PN_COUNTER_MAX);
+	assert_true(domain->limited <= PN_COUNTER_MAX);
 	assert_true(domain->counters < PN_COUNTER_BIT(PN_COUNTER_MAX));
 	for (size_t i = 0; i < domain->pin_count; i++) {
 		const struct pn_pin *pin = &domain->pins[i];

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Regions and the hugepage inventory. What needs hugepages reserves a few for its own run, if it
- * may, and gives them back; what needs a hugetlbfs mounts one in a mount namespace of its own.
+ * Regions of new memory, and the hugepage inventory.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,20 +13,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base_priv.h"
+#include "mem_machine.h"
 #include "mem_priv.h"
 
-#define NR_2M    "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-#define RESERVED 6u
-
-/* What the pool was, and how many of our pages are free in it; 0: no pages for this run. */
-static uint64_t pool_before, usable;
-static char *mounted;
 static char log_text[1024];
 
 /* Wrapped: madvise. More than the machine has is never brought in: that would be the machine's
@@ -61,31 +53,6 @@ static int create(struct pn_region **out, uint64_t bytes, uint64_t page, enum pn
 	struct pn_region_opts opts = options(page, backing);
 
 	return pn_region_create(out, bytes, &opts);
-}
-
-static uint64_t free_2m(void)
-{
-	struct pn_hugepages pool;
-
-	return pn_hugepages_read(&pool, PN_PAGE_2M, PN_NODE_ANY) ? 0 : pool.free - pool.reserved;
-}
-
-static void need_hugepages(void)
-{
-	if (usable && free_2m() >= usable)
-		return;
-	print_message("skipped: 2 MiB pages cannot be reserved here\n");
-	skip();
-}
-
-static void write_number(const char *path, uint64_t number)
-{
-	FILE *file = fopen(path, "we");
-
-	if (!file)
-		return;
-	fprintf(file, "%ju\n", (uintmax_t)number);
-	fclose(file);
 }
 
 static void assert_zero(const unsigned char *bytes, uint64_t size)
@@ -293,19 +260,6 @@ static void hugepages_are_taken_when_they_are_there(void **state)
 	assert_int_equal(free_2m(), before);
 }
 
-static void mount_hugetlbfs(void)
-{
-	static char dir[] = "/tmp/pn-huge-XXXXXX";
-
-	if (geteuid() || unshare(CLONE_NEWNS) ||
-		mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || !mkdtemp(dir))
-		return;
-	if (mount("none", dir, "hugetlbfs", 0, "pagesize=2M"))
-		rmdir(dir);
-	else
-		mounted = dir;
-}
-
 static void a_mounted_hugetlbfs_serves(void **state)
 {
 	struct pn_region_opts opts = options(0, PN_BACKING_AUTO);
@@ -315,30 +269,27 @@ static void a_mounted_hugetlbfs_serves(void **state)
 	char path[256];
 
 	(void)state;
-	if (!mounted) {
-		print_message("skipped: no hugetlbfs can be mounted here\n");
-		skip();
-	}
-	assert_int_equal(pn_hugetlbfs_page_size(mounted), PN_PAGE_2M);
+	need_hugetlbfs();
+	assert_int_equal(pn_hugetlbfs_page_size(hugetlbfs_dir), PN_PAGE_2M);
 	assert_int_equal(pn_hugetlbfs_page_size("/proc"), 0);
 	assert_int_equal(pn_hugetlbfs_find(PN_PAGE_2M, path, sizeof(path)), 0);
 	assert_int_equal(pn_hugetlbfs_find(PN_PAGE_2M, path, 2) < 0, 1);
 	need_hugepages();
 	before = free_2m();
-	opts.hugetlbfs_path = mounted;
+	opts.hugetlbfs_path = hugetlbfs_dir;
 	assert_int_equal(pn_region_create(&region, PN_PAGE_2M, &opts), 0);
 	pn_region_get_info(region, &info);
 	assert_int_equal(info.backing, PN_BACKING_HUGETLBFS);
 	assert_int_equal(info.page_size, PN_PAGE_2M);
 	assert_zero(info.vaddr, info.size);
 	/* Unlinked: rmdir-able mount content is empty. */
-	snprintf(path, sizeof(path), "%s/.", mounted);
+	snprintf(path, sizeof(path), "%s/.", hugetlbfs_dir);
 	assert_int_equal(pn_region_destroy(region), 0);
 	assert_int_equal(free_2m(), before);
 	opts = options(PN_PAGE_2M, PN_BACKING_HUGETLBFS);
 	assert_int_equal(pn_region_create(&region, PN_PAGE_2M, &opts), 0);
 	assert_int_equal(pn_region_destroy(region), 0);
-	opts.hugetlbfs_path = mounted;
+	opts.hugetlbfs_path = hugetlbfs_dir;
 	assert_int_equal(pn_region_create(&region, too_much(), &opts), -ENOMEM);
 	assert_int_equal(free_2m(), before);
 	opts.page_size = PN_PAGE_1G;
@@ -429,17 +380,8 @@ int main(void)
 	};
 	int failed;
 
-	mount_hugetlbfs();
-	if (!pn_read_u64(NR_2M, &pool_before)) {
-		write_number(NR_2M, pool_before + RESERVED);
-		usable = free_2m() >= RESERVED ? RESERVED : 0;
-	}
+	machine_begin();
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	if (!pn_read_u64(NR_2M, &usable) && usable != pool_before)
-		write_number(NR_2M, pool_before);
-	if (mounted) {
-		umount(mounted);
-		rmdir(mounted);
-	}
+	machine_end();
 	return failed;
 }

@@ -270,6 +270,7 @@ static void reads_sysfs(void **state)
 	assert_int_equal(info.iommu_group, 7);
 	assert_int_equal(info.numa_node, 1);
 	assert_string_equal(info.group_node, "/dev/vfio/7");
+	assert_string_equal(info.cdev_node, "");
 	assert_string_equal(info.interfaces, "");
 
 	fake_function("0000:00:03.0", 0x8086, 0x100e, "e1000", 8);
@@ -291,6 +292,31 @@ static void reads_sysfs(void **state)
 	fake_file("kernel/iommu_groups/9/name", "vfio-noiommu\n");
 	assert_int_equal(pn_pci_find_at(fake.sysfs, "00:05.0", &info), 0);
 	assert_string_equal(info.group_node, "/dev/vfio/noiommu-9");
+}
+
+/* The folder alone means a VFIO device without a node of its own. */
+static void finds_the_devices_own_node(void **state)
+{
+	struct pn_pci_info info;
+
+	(void)state;
+	fake_function("0000:00:02.0", 0x8086, 0x10d3, "vfio-pci", 7);
+	fake_file("bus/pci/devices/0000:00:02.0/vfio-dev/vfio12/uevent", "");
+	assert_int_equal(pn_pci_find_at(fake.sysfs, "00:02.0", &info), 0);
+	assert_string_equal(info.cdev_node, "");
+	fake_file("bus/pci/devices/0000:00:02.0/vfio-dev/vfio12/dev", "511:12\n");
+	assert_int_equal(pn_pci_find_at(fake.sysfs, "00:02.0", &info), 0);
+	assert_string_equal(info.cdev_node, "/dev/vfio/devices/vfio12");
+	assert_string_equal(info.group_node, "/dev/vfio/7");
+
+	fake_function("0000:00:03.0", 0x8086, 0x10d3, "vfio-pci", 8);
+	fake_file("bus/pci/devices/0000:00:03.0/vfio-dev/vfio/dev", "511:0\n");
+	fake_file("bus/pci/devices/0000:00:03.0/vfio-dev/vfio1x/dev", "511:0\n");
+	fake_file("bus/pci/devices/0000:00:03.0/vfio-dev/xvfio1/dev", "511:0\n");
+	fake_file("bus/pci/devices/0000:00:03.0/vfio-dev/vfio-1/dev", "511:0\n");
+	fake_file("bus/pci/devices/0000:00:03.0/vfio-dev/vfio1234567890123456/dev", "511:0\n");
+	assert_int_equal(pn_pci_find_at(fake.sysfs, "00:03.0", &info), 0);
+	assert_string_equal(info.cdev_node, "");
 }
 
 static void reads_many_interfaces_as_far_as_they_fit(void **state)
@@ -347,7 +373,7 @@ static int check(const char *spec)
 	struct pn_pci_info info;
 
 	assert_int_equal(pn_pci_find_at(fake.sysfs, spec, &info), 0);
-	return pn_pci_check(fake.sysfs, &info);
+	return pn_pci_check(fake.sysfs, &info, false);
 }
 
 static void accepts_vfio_drivers(void **state)
@@ -432,6 +458,7 @@ int main(void)
 		FAKE(leaves_libpciaccess_as_found),
 		FAKE(scans_again_when_a_function_goes_away_meanwhile),
 		FAKE(reads_sysfs),
+		FAKE(finds_the_devices_own_node),
 		FAKE(reads_many_interfaces_as_far_as_they_fit),
 		FAKE(distrusts_sysfs),
 		FAKE(refuses_null),

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * An open device, against a small model of VFIO: the device's file is a memfd laid out as vfio-pci
- * lays it out, so that config space and BARs are read, written and mapped for real; ioctls are
- * answered here. Every system call and allocation can be made to fail in turn.
+ * An open device, against a small model of VFIO (pci_model.h).
  */
 #include <endian.h>
 #include <errno.h>
@@ -26,440 +24,8 @@
 #include "base_priv.h"
 #include "dma_priv.h"
 #include "pci_fake.h"
+#include "pci_model.h"
 #include "pci_priv.h"
-
-#define ADDRESS "0000:00:02.0"
-#define PAGE    4096U
-/* drivers/vfio/pci/vfio_pci_core.h: VFIO_PCI_OFFSET_SHIFT */
-#define OFFSET_SHIFT 40
-#define CONFIG_AT    ((off_t)VFIO_PCI_CONFIG_REGION_INDEX << OFFSET_SHIFT)
-#define RW           (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE)
-#define RWM          (RW | VFIO_REGION_INFO_FLAG_MMAP)
-
-struct model_region {
-	uint64_t size;
-	uint64_t skew; /* added to the usual offset */
-	uint32_t flags;
-	unsigned char caps[256]; /* behind vfio_region_info */
-	uint32_t caps_size;
-};
-
-static struct model {
-	int fd;
-	uint32_t device_flags, num_regions, num_irqs;
-	struct model_region regions[VFIO_PCI_NUM_REGIONS];
-	uint32_t absurd_argsz;   /* wanted for every region, if not 0 */
-	bool growing_argsz;      /* each call wants more than it gets */
-	bool command_is_stuck;   /* writes to config space have no effect */
-	size_t transfer_at_most; /* of config space, if not 0 */
-	int resets, reset_errno, reset_busy;
-	uint32_t irq_count[VFIO_PCI_NUM_IRQS], irq_flags[VFIO_PCI_NUM_IRQS];
-	int irq_left; /* what SET_IRQS returns, if positive */
-	int irq_errno;
-	uint32_t enabled, enabled_index; /* vectors */
-	int *fds;
-	bool masked;
-	/* What must be given back. */
-	int attached;
-	uint64_t addresses; /* bytes reserved */
-	struct pn_dma_device attached_as;
-	bool master_at_detach;
-	bool master_at_disable; /* of interrupts */
-	bool mastering_reset;   /* reset with bus mastering on */
-} model;
-
-/* A domain that nobody looks into. */
-static struct pn_domain *const domain = (struct pn_domain *)&model;
-
-/*
- * Faults
- */
-
-static int fault_at;    /* which call fails, from 1; 0: none */
-static int fault_count; /* calls so far */
-
-static bool fault(void)
-{
-	return ++fault_count == fault_at;
-}
-
-/*
- * What the linker puts in place of libc
- */
-
-int __real_ioctl(int fd, unsigned long request, void *arg);
-int __wrap_ioctl(int fd, unsigned long request, void *arg);
-ssize_t __real_pread64(int fd, void *buf, size_t len, off_t offset);
-ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset);
-ssize_t __real_pwrite64(int fd, const void *buf, size_t len, off_t offset);
-ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset);
-void *__real_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
-void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *addr, size_t len);
-int __wrap_munmap(void *addr, size_t len);
-int __real_eventfd(unsigned int value, int flags);
-int __wrap_eventfd(unsigned int value, int flags);
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_reallocarray(void *old, size_t count, size_t size);
-void *__wrap_reallocarray(void *old, size_t count, size_t size);
-int __wrap_pn_domain_attach(
-	struct pn_domain *to, const struct pn_dma_device *device, int *device_fd);
-void __wrap_pn_domain_detach(struct pn_domain *from, int device_fd);
-
-static uint16_t command(void)
-{
-	uint16_t raw;
-
-	assert_int_equal(
-		__real_pread64(model.fd, &raw, sizeof(raw), CONFIG_AT + PCI_COMMAND), sizeof(raw));
-	return le16toh(raw);
-}
-
-static int get_info(struct vfio_device_info *info)
-{
-	assert_true(info->argsz >= offsetof(struct vfio_device_info, cap_offset));
-	info->flags = model.device_flags;
-	info->num_regions = model.num_regions;
-	info->num_irqs = model.num_irqs;
-	return 0;
-}
-
-/* As vfio_pci_ioctl_get_region_info() does it: too small a buffer gets the size, not the list. */
-static int get_region_info(struct vfio_region_info *info)
-{
-	const struct model_region *region;
-	uint32_t wanted;
-
-	assert_true(info->argsz >= sizeof(*info));
-	if (info->index >= VFIO_PCI_NUM_REGIONS) {
-		errno = EINVAL;
-		return -1;
-	}
-	region = &model.regions[info->index];
-	info->size = region->size;
-	info->flags = region->flags;
-	info->offset = ((uint64_t)info->index << OFFSET_SHIFT) + region->skew;
-	wanted = (uint32_t)sizeof(*info) + region->caps_size;
-	if (model.absurd_argsz)
-		wanted = model.absurd_argsz;
-	if (model.growing_argsz)
-		wanted = info->argsz + 8;
-	if (wanted == sizeof(*info))
-		return 0;
-	info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
-	if (info->argsz < wanted) {
-		info->argsz = wanted;
-		info->cap_offset = 0;
-		return 0;
-	}
-	memcpy((unsigned char *)info + sizeof(*info), region->caps, region->caps_size);
-	info->cap_offset = sizeof(*info);
-	return 0;
-}
-
-static int get_irq_info(struct vfio_irq_info *info)
-{
-	assert_int_equal(info->argsz, sizeof(*info));
-	assert_true(info->index < model.num_irqs);
-	info->count = model.irq_count[info->index];
-	info->flags = model.irq_flags[info->index];
-	return 0;
-}
-
-static void forget_irqs(void)
-{
-	free(model.fds);
-	model.fds = NULL;
-	model.enabled = 0;
-}
-
-static int trigger(const struct vfio_irq_set *set)
-{
-	if (set->flags & VFIO_IRQ_SET_DATA_NONE) {
-		assert_int_equal(set->count, 0);
-		assert_true(model.enabled > 0);
-		assert_int_equal(set->index, model.enabled_index);
-		model.master_at_disable = command() & PCI_COMMAND_MASTER;
-		forget_irqs();
-		return 0;
-	}
-	assert_true(set->flags & VFIO_IRQ_SET_DATA_EVENTFD);
-	assert_int_equal(set->argsz, sizeof(*set) + set->count * sizeof(int));
-	assert_int_equal(model.enabled, 0);
-	if (model.irq_left)
-		return model.irq_left;
-	model.fds = __real_calloc(set->count, sizeof(int));
-	assert_non_null(model.fds);
-	memcpy(model.fds, set->data, set->count * sizeof(int));
-	model.enabled = set->count;
-	model.enabled_index = set->index;
-	model.masked = false;
-	return 0;
-}
-
-static int set_irqs(const struct vfio_irq_set *set)
-{
-	assert_int_equal(set->start, 0);
-	if (model.irq_errno) {
-		errno = model.irq_errno;
-		return -1;
-	}
-	if (set->flags & VFIO_IRQ_SET_ACTION_TRIGGER)
-		return trigger(set);
-	assert_int_equal(set->flags, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK);
-	assert_int_equal(set->index, VFIO_PCI_INTX_IRQ_INDEX);
-	assert_int_equal(set->count, 1);
-	model.masked = false;
-	return 0;
-}
-
-static int reset(void)
-{
-	if (model.reset_busy > 0) {
-		model.reset_busy--;
-		errno = EAGAIN;
-		return -1;
-	}
-	if (model.reset_errno) {
-		errno = model.reset_errno;
-		return -1;
-	}
-	model.resets++;
-	model.mastering_reset |= (command() & PCI_COMMAND_MASTER) != 0;
-	return 0;
-}
-
-int __wrap_ioctl(int fd, unsigned long request, void *arg)
-{
-	assert_int_equal(fd, model.fd);
-	if (fault()) {
-		errno = EIO;
-		return -1;
-	}
-	switch (request) {
-	case VFIO_DEVICE_GET_INFO:
-		return get_info(arg);
-	case VFIO_DEVICE_GET_REGION_INFO:
-		return get_region_info(arg);
-	case VFIO_DEVICE_GET_IRQ_INFO:
-		return get_irq_info(arg);
-	case VFIO_DEVICE_SET_IRQS:
-		return set_irqs(arg);
-	case VFIO_DEVICE_RESET:
-		return reset();
-	default:
-		fail_msg("ioctl 0x%lx", request);
-		return -1;
-	}
-}
-
-static size_t cut(size_t len)
-{
-	return model.transfer_at_most && len > model.transfer_at_most ? model.transfer_at_most
-								      : len;
-}
-
-ssize_t __wrap_pread64(int fd, void *buf, size_t len, off_t offset)
-{
-	if (fault()) {
-		errno = EIO;
-		return -1;
-	}
-	return __real_pread64(fd, buf, cut(len), offset);
-}
-
-ssize_t __wrap_pwrite64(int fd, const void *buf, size_t len, off_t offset)
-{
-	if (fault()) {
-		errno = EIO;
-		return -1;
-	}
-	if (model.command_is_stuck)
-		return (ssize_t)len;
-	return __real_pwrite64(fd, buf, cut(len), offset);
-}
-
-void *__wrap_mmap64(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
-{
-	void *at;
-
-	if (fault()) {
-		errno = ENOMEM;
-		return MAP_FAILED;
-	}
-	at = __real_mmap64(addr, len, prot, flags, fd, offset);
-	if (at != MAP_FAILED && !(flags & MAP_FIXED))
-		model.addresses += len;
-	return at;
-}
-
-/* The names without _FILE_OFFSET_BITS=64, which meson sets. */
-ssize_t __wrap_pread(int fd, void *buf, size_t len, off_t offset)
-	__attribute__((alias("__wrap_pread64")));
-ssize_t __wrap_pwrite(int fd, const void *buf, size_t len, off_t offset)
-	__attribute__((alias("__wrap_pwrite64")));
-void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
-	__attribute__((alias("__wrap_mmap64")));
-
-int __wrap_munmap(void *addr, size_t len)
-{
-	model.addresses -= len;
-	return __real_munmap(addr, len);
-}
-
-int __wrap_eventfd(unsigned int value, int flags)
-{
-	assert_int_equal(flags, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (fault()) {
-		errno = EMFILE;
-		return -1;
-	}
-	return __real_eventfd(value, flags);
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fault() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-	return fault() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_reallocarray(void *old, size_t count, size_t size)
-{
-	return fault() ? NULL : __real_reallocarray(old, count, size);
-}
-
-int __wrap_pn_domain_attach(
-	struct pn_domain *to, const struct pn_dma_device *device, int *device_fd)
-{
-	assert_ptr_equal(to, domain);
-	if (fault())
-		return pn_fail(EPERM, "the group is not viable");
-	model.attached++;
-	model.attached_as = *device;
-	*device_fd = model.fd;
-	return 0;
-}
-
-void __wrap_pn_domain_detach(struct pn_domain *from, int device_fd)
-{
-	assert_ptr_equal(from, domain);
-	assert_int_equal(device_fd, model.fd);
-	model.attached--;
-	model.master_at_detach = command() != 0xffff && command() & PCI_COMMAND_MASTER;
-	pn_fail(EIO, "noise of detaching");
-}
-
-/*
- * Setting up
- */
-
-static void poke(uint32_t offset, const void *data, size_t len)
-{
-	assert_int_equal(__real_pwrite64(model.fd, data, len, CONFIG_AT + offset), (ssize_t)len);
-}
-
-static void poke16(uint32_t offset, uint16_t value)
-{
-	uint16_t raw = htole16(value);
-
-	poke(offset, &raw, sizeof(raw));
-}
-
-static void poke32(uint32_t offset, uint32_t value)
-{
-	uint32_t raw = htole32(value);
-
-	poke(offset, &raw, sizeof(raw));
-}
-
-/* An MSI-X capability at 0x40, as the 82574L has it in spirit: table in a BAR of the caller's. */
-static void put_msix(uint16_t vectors, uint32_t bar, uint32_t table)
-{
-	const unsigned char head[2] = {PCI_CAP_ID_MSIX, 0};
-
-	poke16(PCI_STATUS, PCI_STATUS_CAP_LIST);
-	poke(PCI_CAPABILITY_LIST, &(unsigned char){0x40}, 1);
-	poke(0x40, head, sizeof(head));
-	poke16(0x40 + PCI_MSIX_FLAGS, (uint16_t)(vectors - 1));
-	poke32(0x40 + PCI_MSIX_TABLE, table | bar);
-}
-
-static unsigned int open_fds(void)
-{
-	unsigned int count = 0;
-	DIR *dir = opendir("/proc/self/fd");
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
-static unsigned int fds_before;
-
-static int setup(void **state)
-{
-	assert_int_equal(fake_setup(state), 0);
-	fake_function(ADDRESS, 0x8086, 0x10d3, "vfio-pci", 7);
-
-	fault_at = 0;
-	memset(&model, 0, sizeof(model));
-	model.fd = memfd_create("vfio", MFD_CLOEXEC);
-	assert_true(model.fd >= 0);
-	assert_int_equal(ftruncate(model.fd, CONFIG_AT + PAGE), 0);
-	model.device_flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
-	model.num_regions = VFIO_PCI_NUM_REGIONS;
-	model.num_irqs = VFIO_PCI_NUM_IRQS;
-	model.regions[VFIO_PCI_CONFIG_REGION_INDEX] = (struct model_region){256, 0, RW, {0}, 0};
-	model.regions[0] = (struct model_region){128 * 1024, 0, RWM, {0}, 0};
-	for (int i = 0; i <= VFIO_PCI_MSIX_IRQ_INDEX; i++) {
-		model.irq_count[i] = i == VFIO_PCI_MSIX_IRQ_INDEX ? 5 : 1;
-		model.irq_flags[i] = VFIO_IRQ_INFO_EVENTFD;
-	}
-	/* As a kernel driver may have left it. */
-	poke16(PCI_COMMAND, PCI_COMMAND_MASTER);
-	fds_before = open_fds();
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	assert_int_equal(model.attached, 0);
-	assert_int_equal(model.addresses, 0);
-	assert_int_equal(model.enabled, 0);
-	assert_int_equal(open_fds(), fds_before);
-	assert_false(model.mastering_reset);
-	close(model.fd);
-	return fake_teardown(state);
-}
-
-static int open_device(struct pn_pci_device **dev)
-{
-	return pn_pci_open_at(fake.sysfs, dev, ADDRESS, domain);
-}
-
-static struct pn_pci_device *must_open(void)
-{
-	struct pn_pci_device *dev;
-
-	if (open_device(&dev))
-		fail_msg("%s", pn_error());
-	return dev;
-}
-
-static void assert_error_has(const char *words)
-{
-	if (!strstr(pn_error(), words))
-		fail_msg("'%s' is not in: %s", words, pn_error());
-}
 
 static void refused(int err, const char *words)
 {
@@ -529,7 +95,7 @@ static void refuses_to_open(void **state)
 	assert_int_equal(pn_pci_open(NULL, ADDRESS, domain), -EINVAL);
 	assert_int_equal(pn_pci_open(&dev, NULL, domain), -EINVAL);
 	assert_int_equal(pn_pci_open(&dev, ADDRESS, NULL), -EINVAL);
-	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain), -ENODEV);
+	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1), -ENODEV);
 
 	model.device_flags = VFIO_DEVICE_FLAGS_PLATFORM;
 	refused(-ENXIO, "no PCI device");
@@ -567,7 +133,7 @@ static void refuses_before_it_attaches(void **state)
 
 	(void)state;
 	fake_function("0000:00:03.0", 0x8086, 0x100e, "e1000", 8);
-	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain), -ENXIO);
+	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1), -ENXIO);
 	assert_error_has("driver_override");
 	assert_string_equal(model.attached_as.address, "");
 }
@@ -651,19 +217,6 @@ static void bounds_the_capability_list(void **state)
 /*
  * BARs
  */
-
-/* Can the process read there? The kernel tries, so that no signal is raised. */
-static bool readable(const volatile void *addr)
-{
-	int pipe_fds[2];
-	bool ok;
-
-	assert_int_equal(pipe(pipe_fds), 0);
-	ok = write(pipe_fds[1], (const void *)addr, 1) == 1;
-	close(pipe_fds[0]);
-	close(pipe_fds[1]);
-	return ok;
-}
 
 static void maps_a_bar_once(void **state)
 {
@@ -783,29 +336,6 @@ static void asks_for_no_region_beyond_the_last(void **state)
 /*
  * Sparse areas and the MSI-X table
  */
-
-static void add_cap(
-	struct model_region *region, uint16_t id, uint32_t next, const void *body, size_t len)
-{
-	struct vfio_info_cap_header header = {id, 1, next};
-
-	memcpy(region->caps + region->caps_size, &header, sizeof(header));
-	if (len)
-		memcpy(region->caps + region->caps_size + sizeof(header), body, len);
-	region->caps_size += (uint32_t)(sizeof(header) + len);
-}
-
-/* A list that says it has nr_areas, and has count. */
-static void add_sparse(struct model_region *region, uint32_t nr_areas,
-	const struct vfio_region_sparse_mmap_area *areas, size_t count)
-{
-	unsigned char body[128] = {0};
-
-	memcpy(body, &nr_areas, sizeof(nr_areas));
-	if (count)
-		memcpy(body + 8, areas, count * sizeof(*areas));
-	add_cap(region, VFIO_REGION_INFO_CAP_SPARSE_MMAP, 0, body, 8 + count * sizeof(*areas));
-}
 
 static void maps_sparse_areas_in_place(void **state)
 {
@@ -1215,8 +745,6 @@ static void leaks_nothing_whatever_fails(void **state)
 	/* It has come by every call. */
 	assert_true(at > 50);
 }
-
-#define MODEL(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The model's files, groups and mappings: the order rules, who is charged when, what is released at
- * which close, as the kernel's type1 driver and iommufd's VFIO compatibility have them.
+ * The model's place before the C library: which calls are its own, the open files behind their
+ * fds, and calls that are made to fail or to wait.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -14,181 +13,162 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "vfio_model.h"
 #include "vfio_model_priv.h"
 
-#define FILES  1024
-#define GROUPS 8
-
-struct group {
-	int id;
-	bool viable;
-	int open_err;
-	char devices[8][16];
-	unsigned int device_count;
-	bool opened;
-	unsigned int refs; /* its file and the devices' files */
-	struct container *container;
-};
-
-enum kind { KIND_NONE, KIND_CONTAINER, KIND_GROUP, KIND_DEVICE };
-
-struct file {
-	enum kind kind;
-	struct container *container;
-	struct group *group;
-};
+#define FILES 256
+#define FDS   1024
+#define KINDS 64
 
 struct vfio_model model;
 static struct file files[FILES];
-static struct group groups[GROUPS];
-static size_t group_count;
+static struct file *fds[FDS];
+static struct {
+	unsigned long request;
+	unsigned int count;
+} counts[KINDS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 int __real_open(const char *path, int flags, ...);
 int __real_ioctl(int fd, unsigned long request, void *arg);
 int __real_close(int fd);
+int __real_fcntl(int fd, int cmd, ...);
+int __real_dup(int fd);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_ioctl(int fd, unsigned long request, void *arg);
 int __wrap_close(int fd);
+int __wrap_fcntl(int fd, int cmd, ...);
+int __wrap_dup(int fd);
 
-static void group_leave(struct group *group)
+void model_lock(void)
 {
-	struct container *container = group->container;
-
-	if (!container)
-		return;
-	group->container = NULL;
-	container->groups--;
-	if (!container->iommufd && !container->groups) {
-		model_drop_maps(container);
-		container->ready = false;
-	}
-	model_container_put(container);
+	pthread_mutex_lock(&lock);
 }
 
-static void group_put(struct group *group)
+void model_unlock(void)
 {
-	if (--group->refs)
-		return;
-	group->opened = false;
-	group_leave(group);
+	pthread_mutex_unlock(&lock);
 }
 
 /* Files. */
 
-static int new_file(enum kind kind, struct container *container, struct group *group)
+int model_real_open(const char *path, int flags)
+{
+	return __real_open(path, flags, 0);
+}
+
+int model_real_close(int fd)
+{
+	return __real_close(fd);
+}
+
+struct file *model_file(int fd)
+{
+	return fd >= 0 && fd < FDS ? fds[fd] : NULL;
+}
+
+int model_new_fd(const struct file *file)
 {
 	int fd = __real_open("/dev/null", O_RDWR | O_CLOEXEC);
+	struct file *slot = files;
 
-	if (fd < 0 || fd >= FILES)
+	while (slot->kind != KIND_NONE)
+		if (++slot == files + FILES)
+			abort();
+	if (fd < 0 || fd >= FDS)
 		abort();
-	files[fd] = (struct file){kind, container, group};
+	*slot = *file;
+	slot->refs = 1;
+	fds[fd] = slot;
 	return fd;
 }
 
-static int open_container(bool iommufd, bool mm)
+void model_release(struct file *file)
 {
-	struct container *container = model_container_new(iommufd, mm);
+	struct file last = *file;
 
-	if (!container)
-		return -ENFILE;
-	return new_file(KIND_CONTAINER, container, NULL);
-}
-
-static int open_group(struct group *group)
-{
-	if (group->open_err)
-		return -group->open_err;
-	if (group->opened)
-		return -EBUSY;
-	group->opened = true;
-	group->refs = 1;
-	return new_file(KIND_GROUP, NULL, group);
-}
-
-static int group_set_container(struct group *group, int fd)
-{
-	struct container *container;
-
-	if (group->container)
-		return -EINVAL;
-	if (fd < 0 || fd >= FILES)
-		return -EBADF;
-	if (files[fd].kind != KIND_CONTAINER)
-		return -EBADFD;
-	container = files[fd].container;
-	if (!container->iommufd && !group->viable)
-		return -EBUSY;
-	container->groups++;
-	if (container->iommufd)
-		container->ready = true;
-	group->container = container;
-	return 0;
-}
-
-static int group_get_device(struct group *group, const char *name)
-{
-	struct container *container = group->container;
-	unsigned int i;
-
-	if (!container || !container->ready)
-		return -EINVAL;
-	for (i = 0; i < group->device_count; i++)
-		if (!strcmp(group->devices[i], name))
-			break;
-	if (i == group->device_count)
-		return -ENODEV;
-	if (!group->viable)
-		return -EBUSY;
-	if (container->iommufd && !container->devices &&
-		model_charge(container, model_container_pages(container)))
-		return -ENOMEM;
-	container->devices++;
-	group->refs++;
-	return new_file(KIND_DEVICE, container, group);
-}
-
-static int group_ioctl(struct group *group, unsigned long request, void *arg)
-{
-	struct vfio_group_status *status = arg;
-	int fd;
-
-	switch (request) {
-	case VFIO_GROUP_GET_STATUS:
-		if (status->argsz < sizeof(*status))
-			return -EINVAL;
-		status->flags = (group->viable ? VFIO_GROUP_FLAGS_VIABLE : 0u) |
-				(group->container ? VFIO_GROUP_FLAGS_CONTAINER_SET : 0u);
-		return 0;
-	case VFIO_GROUP_SET_CONTAINER:
-		memcpy(&fd, arg, sizeof(fd));
-		return group_set_container(group, fd);
-	case VFIO_GROUP_UNSET_CONTAINER:
-		if (!group->container)
-			return -EINVAL;
-		if (group->refs > 1)
-			return -EBUSY;
-		group_leave(group);
-		return 0;
-	case VFIO_GROUP_GET_DEVICE_FD:
-		return group_get_device(group, arg);
+	if (--file->refs)
+		return;
+	file->kind = KIND_NONE;
+	switch (last.kind) {
+	case KIND_CONTAINER:
+		container_put(last.container);
+		break;
+	case KIND_IOMMUFD:
+		iommufd_put(last.iommufd);
+		break;
+	case KIND_GROUP:
+		group_put(last.group);
+		break;
+	case KIND_DEVICE:
+		group_close_device(last.device);
+		break;
+	case KIND_CDEV:
+		cdev_close(&last);
+		break;
 	default:
-		model.unknown++;
-		return -ENOTTY;
+		break;
 	}
 }
 
-/* Calls. */
+void model_fds_forget(void)
+{
+	memset(files, 0, sizeof(files));
+	memset(fds, 0, sizeof(fds));
+	memset(counts, 0, sizeof(counts));
+}
 
-static int inject(unsigned long request)
+unsigned int model_count_files(enum kind kind)
+{
+	unsigned int count = 0;
+
+	for (size_t i = 0; i < FDS; i++)
+		count += fds[i] && (kind == KIND_NONE || fds[i]->kind == kind);
+	return count;
+}
+
+bool model_is_mine(int fd)
+{
+	return model_file(fd);
+}
+
+/* Failing and waiting. */
+
+static void count(unsigned long request)
+{
+	for (size_t i = 0; i < KINDS; i++) {
+		if (counts[i].count && counts[i].request != request)
+			continue;
+		counts[i].request = request;
+		counts[i].count++;
+		return;
+	}
+	abort();
+}
+
+unsigned int model_calls_of(unsigned long request)
+{
+	for (size_t i = 0; i < KINDS; i++)
+		if (counts[i].request == request)
+			return counts[i].count;
+	return 0;
+}
+
+void model_forget_calls(void)
+{
+	memset(counts, 0, sizeof(counts));
+}
+
+int model_inject(unsigned long request)
 {
 	int err = 0;
 
+	count(request);
 	model.calls++;
 	if (model.fail_call && model.calls == model.fail_call)
 		err = model.fail_err;
-	for (size_t i = 0; i < 2; i++) {
+	if (model.fail_again && model.calls == model.fail_again)
+		err = model.fail_again_err;
+	for (size_t i = 0; i < sizeof(model.rules) / sizeof(model.rules[0]); i++) {
 		struct model_rule *rule = &model.rules[i];
 
 		if (!rule->request || rule->request != request)
@@ -197,8 +177,17 @@ static int inject(unsigned long request)
 		if (rule->seen >= rule->nth && rule->seen - rule->nth < rule->times)
 			err = rule->err;
 	}
+	if (model.fail_on && model.failed)
+		err = EIO;
 	model.failed += err != 0;
-	return err;
+	return -err;
+}
+
+void model_calm(void)
+{
+	model.fail_call = model.fail_again = 0;
+	model.fail_on = false;
+	memset(model.rules, 0, sizeof(model.rules));
 }
 
 static int answer(int result)
@@ -209,32 +198,83 @@ static int answer(int result)
 	return -1;
 }
 
-/* The model's answer for a path; -ENXIO with *mine false if it is not one of its files. */
+/* Opening. */
+
+static int open_iommufd(bool vfio_node)
+{
+	struct file file = {.kind = KIND_IOMMUFD, .iommufd = iommufd_new(vfio_node)};
+
+	return model_new_fd(&file);
+}
+
+static int open_vfio(void)
+{
+	struct file file = {.kind = KIND_CONTAINER};
+
+	if (model.iommufd_vfio)
+		return open_iommufd(true);
+	if (!model.type1 && !model.noiommu)
+		return -ENOENT;
+	file.container = container_new();
+	return model_new_fd(&file);
+}
+
+static int open_group(const char *name)
+{
+	bool noiommu = !strncmp(name, "noiommu-", 8);
+	char *end;
+	long id = strtol(name + (noiommu ? 8 : 0), &end, 10);
+
+	for (size_t i = 0; !*end && i < model_group_count; i++)
+		if (model_groups[i].id == id && model_groups[i].noiommu == noiommu)
+			return group_open(&model_groups[i]);
+	return -ENOENT;
+}
+
+static int open_cdev(const char *name)
+{
+	struct file file = {.kind = KIND_CDEV};
+	char *end;
+	long number = strtol(name, &end, 10);
+
+	for (size_t i = 0; !*end && i < model_device_count; i++) {
+		file.device = &model_devices[i];
+		if (file.device->cdev != number)
+			continue;
+		if (file.device->open_err)
+			return -file.device->open_err;
+		return model_new_fd(&file);
+	}
+	return -ENOENT;
+}
+
+static bool ends_in(const char *path, const char *end)
+{
+	size_t size = strlen(path), part = strlen(end);
+
+	return size >= part && !strcmp(path + size - part, end);
+}
+
+/* The model's answer for a path; *mine false if it is not one of its files. Nodes may be reached
+ * by a detour ("/dev/../dev/iommu"). */
 static int model_open(const char *path, bool *mine)
 {
-	size_t size = strlen(path);
-	char *end;
-	long id;
-	int err;
+	bool iommufd = !strncmp(path, "/dev/", 5) && ends_in(path, "/iommu");
+	int ret;
 
-	*mine = !strcmp(path, "/dev/iommu") || !strncmp(path, "/dev/vfio/", 10);
+	*mine = iommufd || !strncmp(path, "/dev/vfio/", 10);
 	if (!*mine)
 		return -ENXIO;
-	err = inject(0);
-	if (err)
-		return -err;
-	if (!strcmp(path, "/dev/iommu"))
-		return model.iommufd ? open_container(true, false) : -ENOENT;
-	/* Also by a detour. */
-	if (size > 10 && !strcmp(path + size - 10, "/vfio/vfio"))
-		return model.iommufd_vfio ? open_container(true, true)
-		       : model.type1      ? open_container(false, true)
-					  : -ENOENT;
-	id = strtol(path + 10, &end, 10);
-	for (size_t i = 0; !*end && i < group_count; i++)
-		if (groups[i].id == id)
-			return open_group(&groups[i]);
-	return -ENOENT;
+	ret = model_inject(MODEL_OPEN);
+	if (ret)
+		return ret;
+	if (iommufd)
+		return model.iommufd ? open_iommufd(false) : -ENOENT;
+	if (ends_in(path, "/vfio/vfio"))
+		return open_vfio();
+	if (!strncmp(path, "/dev/vfio/devices/vfio", 22))
+		return open_cdev(path + 22);
+	return open_group(path + 10);
 }
 
 int __wrap_open(const char *path, int flags, ...)
@@ -247,184 +287,162 @@ int __wrap_open(const char *path, int flags, ...)
 	va_start(args, flags);
 	mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(args, mode_t) : 0;
 	va_end(args);
-	pthread_mutex_lock(&lock);
+	result = model_open_small(path);
+	if (result != -ENXIO)
+		return answer(result);
+	model_lock();
 	result = model_open(path, &mine);
-	pthread_mutex_unlock(&lock);
+	if (mine && result >= 0 && !(flags & O_CLOEXEC))
+		__real_fcntl(result, F_SETFD, 0);
+	model_unlock();
 	return mine ? answer(result) : __real_open(path, flags, mode);
 }
 
 /* What open() is called where off_t has 64 bits by a macro. */
 int __wrap_open64(const char *path, int flags, ...) __attribute__((alias("__wrap_open")));
 
+/* The other calls. */
+
+static int file_ioctl(struct file *file, unsigned long request, void *arg)
+{
+	switch (file->kind) {
+	case KIND_CONTAINER:
+		return container_ioctl(file->container, request, arg);
+	case KIND_IOMMUFD:
+		return iommufd_ioctl(file->iommufd, request, arg);
+	case KIND_GROUP:
+		return group_ioctl(file->group, request, arg);
+	case KIND_DEVICE:
+		return device_ioctl(request, arg);
+	case KIND_CDEV:
+		return cdev_ioctl(file, request, arg);
+	default:
+		model.unknown++;
+		return -ENOTTY;
+	}
+}
+
+static void wait_if_held(unsigned long request)
+{
+	if (__atomic_load_n(&model.hold, __ATOMIC_ACQUIRE) != request)
+		return;
+	sem_post(&model.held);
+	while (sem_wait(&model.go_on))
+		;
+}
+
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
-	struct file *file = fd >= 0 && fd < FILES ? &files[fd] : NULL;
+	struct file *file;
 	int result;
 
-	if (!file || file->kind == KIND_NONE)
-		return __real_ioctl(fd, request, arg);
-	pthread_mutex_lock(&lock);
-	result = -inject(request);
-	if (!result && file->kind == KIND_CONTAINER)
-		result = model_container_ioctl(file->container, request, arg);
-	else if (!result && file->kind == KIND_GROUP)
-		result = group_ioctl(file->group, request, arg);
-	else if (!result)
-		result = -ENOTTY;
-	pthread_mutex_unlock(&lock);
-	return answer(result);
+	model_lock();
+	file = model_file(fd);
+	if (file) {
+		/* The kernel holds on to a file while a call is in it. */
+		file->refs++;
+		model_unlock();
+		wait_if_held(request);
+		model_lock();
+		result = model_inject(request);
+		if (!result)
+			result = file_ioctl(file, request, arg);
+		model_release(file);
+	}
+	model_unlock();
+	return file ? answer(result) : __real_ioctl(fd, request, arg);
+}
+
+static int duplicate(struct file *file, int fd, int cmd, long arg)
+{
+	int copy = __real_fcntl(fd, cmd, arg);
+
+	if (copy < 0)
+		return -errno;
+	if (copy >= FDS)
+		abort();
+	fds[copy] = file;
+	file->refs++;
+	return copy;
+}
+
+static int model_fcntl(int fd, int cmd, long arg, bool *mine)
+{
+	struct file *file = model_file(fd);
+	int result;
+
+	*mine = file;
+	if (!file)
+		return 0;
+	result = model_inject(MODEL_FCNTL);
+	if (result)
+		return result;
+	if (cmd == F_DUPFD || cmd == F_DUPFD_CLOEXEC)
+		return duplicate(file, fd, cmd, arg);
+	result = __real_fcntl(fd, cmd, arg);
+	return result < 0 ? -errno : result;
+}
+
+int __wrap_fcntl(int fd, int cmd, ...)
+{
+	va_list args;
+	int result;
+	bool mine;
+	long arg;
+
+	va_start(args, cmd);
+	arg = va_arg(args, long);
+	va_end(args);
+	model_lock();
+	result = model_fcntl(fd, cmd, arg, &mine);
+	model_unlock();
+	return mine ? answer(result) : __real_fcntl(fd, cmd, arg);
+}
+
+int __wrap_fcntl64(int fd, int cmd, ...) __attribute__((alias("__wrap_fcntl")));
+
+int __wrap_dup(int fd)
+{
+	int result;
+	bool mine;
+
+	model_lock();
+	result = model_fcntl(fd, F_DUPFD, 0, &mine);
+	model_unlock();
+	return mine ? answer(result) : __real_dup(fd);
 }
 
 int __wrap_close(int fd)
 {
-	struct file file = {KIND_NONE, NULL, NULL};
+	struct file *file;
 
-	pthread_mutex_lock(&lock);
-	if (fd >= 0 && fd < FILES) {
-		file = files[fd];
-		files[fd].kind = KIND_NONE;
+	model_lock();
+	file = model_file(fd);
+	if (file) {
+		fds[fd] = NULL;
+		model_release(file);
 	}
-	if (file.kind == KIND_CONTAINER) {
-		file.container->files--;
-		model_container_put(file.container);
-	} else if (file.kind == KIND_GROUP) {
-		group_put(file.group);
-	} else if (file.kind == KIND_DEVICE) {
-		if (file.container->iommufd && file.container->devices == 1)
-			model_uncharge(file.container, model_container_pages(file.container));
-		file.container->devices--;
-		group_put(file.group);
-	}
-	pthread_mutex_unlock(&lock);
+	model_unlock();
 	return __real_close(fd);
 }
 
-/* For the tests. */
-
-int model_setup(void **state)
+int model_dmabuf(void)
 {
-	(void)state;
-	memset(&model, 0, sizeof(model));
-	memset(files, 0, sizeof(files));
-	model_containers_forget();
-	memset(groups, 0, sizeof(groups));
-	group_count = 0;
-	model.type1 = model.iommufd = true;
-	model.limit = UINT64_MAX / 2;
-	model.entries = 65535;
-	model.page_sizes = 0x40201000;
-	model.ranges[0] = (struct vfio_iova_range){0, 0xfedfffff};
-	model.ranges[1] = (struct vfio_iova_range){0xfef00000, (UINT64_C(1) << 48) - 1};
-	model.range_count = 2;
-	return 0;
+	struct file file = {.kind = KIND_DMABUF};
+
+	return model_new_fd(&file);
 }
 
-int model_teardown(void **state)
+void model_exec(void)
 {
-	(void)state;
-	if (!model_open_fds() && !model_maps() && !model.locked && !model.user && !model.pinned)
-		return 0;
-	fprintf(stderr, "left behind: %u fds, %zu maps\n", model_open_fds(), model_maps());
-	return -1;
-}
+	int flags;
 
-static struct group *find_group(int id)
-{
-	for (size_t i = 0; i < group_count; i++)
-		if (groups[i].id == id)
-			return &groups[i];
-	if (group_count == GROUPS)
-		abort();
-	groups[group_count].id = id;
-	groups[group_count].viable = true;
-	return &groups[group_count++];
-}
-
-void model_device(const char *address, int group)
-{
-	struct group *to = find_group(group);
-
-	snprintf(to->devices[to->device_count++], sizeof(to->devices[0]), "%s", address);
-}
-
-void model_group_viable(int group, bool viable)
-{
-	find_group(group)->viable = viable;
-}
-
-void model_group_open_error(int group, int err)
-{
-	find_group(group)->open_err = err;
-}
-
-static unsigned int count_files(enum kind kind)
-{
-	unsigned int count = 0;
-
-	for (size_t i = 0; i < FILES; i++)
-		count += files[i].kind != KIND_NONE && (kind == KIND_NONE || files[i].kind == kind);
-	return count;
-}
-
-unsigned int model_open_fds(void)
-{
-	return count_files(KIND_NONE);
-}
-
-unsigned int model_open_devices(void)
-{
-	return count_files(KIND_DEVICE);
-}
-
-static unsigned int process_fds(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned int count = 0;
-
-	while (dir && readdir(dir))
-		count++;
-	if (dir)
-		closedir(dir);
-	return count;
-}
-
-struct model_state model_state(void)
-{
-	struct model_state state = {0, 0, model.locked, model.user, model.pinned, model_open_fds(),
-		model_open_devices(), process_fds()};
-
-	model_containers_sum(&state.maps, &state.sum);
-	return state;
-}
-
-bool model_state_equal(const struct model_state *a, const struct model_state *b)
-{
-	return a->maps == b->maps && a->sum == b->sum && a->locked == b->locked &&
-	       a->user == b->user && a->pinned == b->pinned && a->fds == b->fds &&
-	       a->devices == b->devices && a->process_fds == b->process_fds;
-}
-
-static char directory[40];
-
-const char *model_directory(void)
-{
-	snprintf(directory, sizeof(directory), "%s/pn-ledgers-XXXXXX",
-		access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
-	if (!mkdtemp(directory))
-		abort();
-	return directory;
-}
-
-int model_directory_end(void)
-{
-	if (!rmdir(directory))
-		return 0;
-	perror("ledgers are left behind");
-	return 1;
-}
-
-void model_calm(void)
-{
-	model.fail_call = 0;
-	memset(model.rules, 0, sizeof(model.rules));
+	for (int fd = 3; fd < FDS; fd++) {
+		flags = __real_fcntl(fd, F_GETFD);
+		if (flags >= 0 && flags & FD_CLOEXEC)
+			__wrap_close(fd);
+	}
+	model.mm++;
+	model.locked = model.pinned = 0;
+	model_forget_calls();
 }

@@ -16,6 +16,7 @@
 
 #include "base_priv.h"
 #include "vfio_group.h"
+#include "vfio_node.h"
 
 static int fail_denied(int err, const char *node, const struct pn_dma_device *device)
 {
@@ -107,22 +108,72 @@ static int fail_not_viable(const struct pn_dma_device *device)
 		list[0] ? list : "a device bound to a kernel driver (sysfs does not show which)");
 }
 
-int vfio_group_open(const struct pn_dma_device *device)
+static void group_name(const struct pn_dma_device *device, bool noiommu, char buf[24])
+{
+	snprintf(buf, 24, "%s%d", noiommu ? "noiommu-" : "", device->group);
+}
+
+int vfio_group_check(const struct pn_dma_device *device, bool noiommu, int fd)
 {
 	struct vfio_group_status status = {.argsz = sizeof(status)};
-	char node[40];
+	char name[24], attribute[64];
+
+	group_name(device, noiommu, name);
+	snprintf(attribute, sizeof(attribute), "/sys/class/vfio/%s/dev", name);
+	if (!vfio_node_check(fd, attribute) && !ioctl(fd, VFIO_GROUP_GET_STATUS, &status))
+		return 0;
+	return pn_fail(EINVAL,
+		"file descriptor %d, handed in for device %s, is not of its group's node "
+		"/dev/vfio/%s",
+		device->fd, device->address, name);
+}
+
+static int group_file(const struct pn_dma_device *device, bool noiommu, const char *node)
+{
+	char what[48];
 	int fd, ret;
 
-	snprintf(node, sizeof(node), "/dev/vfio/%d", device->group);
-	fd = open(node, O_RDWR | O_CLOEXEC);
+	if (!device->use_fd) {
+		fd = open(node, O_RDWR | O_CLOEXEC);
+		return fd < 0 ? fail_open(errno, node, device) : fd;
+	}
+	snprintf(what, sizeof(what), "group of device %s", device->address);
+	fd = vfio_node_copy(device->fd, what);
 	if (fd < 0)
-		return fail_open(errno, node, device);
+		return fd;
+	ret = vfio_group_check(device, noiommu, fd);
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
+}
+
+int vfio_group_open(const struct pn_dma_device *device, bool noiommu)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	char name[24], node[40];
+	int fd, ret;
+
+	if (device->group < 0)
+		return pn_fail(ENODEV, "device %s has no IOMMU group", device->address);
+	group_name(device, noiommu, name);
+	snprintf(node, sizeof(node), "/dev/vfio/%s", name);
+	fd = group_file(device, noiommu, node);
+	if (fd < 0)
+		return fd;
 	if (ioctl(fd, VFIO_GROUP_GET_STATUS, &status)) {
 		ret = pn_fail(errno, "VFIO_GROUP_GET_STATUS of %s: %s", node, strerror(errno));
 		goto close_fd;
 	}
 	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE)) {
 		ret = fail_not_viable(device);
+		goto close_fd;
+	}
+	if (device->use_fd && status.flags & VFIO_GROUP_FLAGS_CONTAINER_SET) {
+		ret = pn_fail(EBUSY,
+			"group %d of device %s, handed in, is in a container already: one of "
+			"another domain, or of who handed it in",
+			device->group, device->address);
 		goto close_fd;
 	}
 	return fd;

@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening an IOMMU group's node, with the reason when it cannot be.
+ * IOMMU groups: their node opened, or taken as another process handed it in, with the reason when
+ * it cannot be used.
  */
 #ifndef PN_VFIO_GROUP_H
 #define PN_VFIO_GROUP_H
 
 #include "dma_priv.h"
 
-/* Open /dev/vfio/GROUP of a device and see that the group is viable. The fd, or a negative errno
- * with the reason. */
-int vfio_group_open(const struct pn_dma_device *device);
+/*
+ * The file of a device's group, seen to be viable: /dev/vfio/GROUP (noiommu: /dev/vfio/noiommu-
+ * GROUP), or a copy of the fd that came with the device. The fd, or a negative errno with the
+ * reason.
+ */
+int vfio_group_open(const struct pn_dma_device *device, bool noiommu);
+
+/* See that an fd which came with a device is of the group's node. 0 or -EINVAL with the reason. */
+int vfio_group_check(const struct pn_dma_device *device, bool noiommu, int fd);
 
 #endif
