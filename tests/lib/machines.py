@@ -7,8 +7,8 @@ from runner import TREE
 
 KERNELS = ["stock-6.12", "stock-6.1", "6.12", "6.12-iommufd-container", "6.12-debug"]
 # The backends that each must offer.
-BACKENDS = {"stock-6.12": "type1", "stock-6.1": "type1", "6.12": "type1,iommufd-compat",
-            "6.12-iommufd-container": "iommufd-compat", "6.12-debug": "type1,iommufd-compat"}
+BACKENDS = {"stock-6.12": "type1", "stock-6.1": "type1", "6.12": "type1,iommufd-compat,iommufd",
+            "6.12-iommufd-container": "iommufd-compat,iommufd", "6.12-debug": "type1,iommufd-compat,iommufd"}
 RUN = os.path.join(TREE, "tests/vm/run")
 
 # Two wires with a 82574L and a card of the kernel's each, two more with a 82540EM, and a bridge with two cards that
@@ -21,23 +21,42 @@ MACHINE = [word for card in CARDS for word in ("--nic", card)] + BRIDGE + [
     "--hugepages", "64", "--hugepages-1g", "1", "--memory", "4096"]
 ONE_CARD = ["--nic", "e1000e", "--hugepages", "16"]
 
+# Of the edu devices one reaches every address, one does not, one can be unplugged. What the first two must not do is in
+# the kernel's log; the suite looks whether that is all there is.
+WIDE = "dma_mask=0xffffffffffffffff"
+DMA = ["--edu", WIDE, "--edu", "--edu", f"port,{WIDE}", "--hugepages", "8", "--hugepages-1g", "1",
+       "--expect-log", r"DMAR: \[DMA (Read|Write) NO_PASID\] Request device \[00:1[ab]\.0\]"]
+# A card and one of the kernel's on a wire, and a card that can be pulled out.
+LIFE = ["--nic", "e1000e:1", "--nic", "virtio-net-pci:1", "--nic", "e1000e,port", "--hugepages", "16"]
+# A device that does DMA where it is told to, and a card.
+BELOW = ["--edu", WIDE, "--nic", "e1000e", "--hugepages", "16"]
+# The same without 1 GiB pages, and nothing that the kernel may complain of.
+WAYS = ["--edu", WIDE, "--edu", "--hugepages", "8"]
 NUMA = ["--numa", "2", "--memory", "2048", "--hugepages", "64", "--nic", "e1000e,node=1,vfio"]
 LOOP = ["--nic", "e1000e:1", "--nic", "e1000e:1", "--hugepages", "64"]
 NO_IOMMU = ["--iommu", "none", *ONE_CARD]
 
 # Suite -> options of the machine. The suites that want the same machine share one boot.
 SUITES = {"accounting": MACHINE, "traffic": MACHINE, "modes": MACHINE, "refusals": MACHINE, "devices": MACHINE,
-          "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
+          "lifecycle": LIFE, "backends": BELOW, "noiommu": ["--iommu", "none", *BELOW], "dma": DMA, "faults": DMA,
+          "ways": WAYS, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
 # What a kernel does not run, and why.
+SAME_KERNEL = "the kernel code under test is that of 6.12, which runs it"
 SAME_DRIVER = "the drivers and modes under test are the same user-space code on every kernel; 6.12 and stock-6.1 run it"
 SLOW = "KASAN and lockdep make it slow; this kernel is for the life cycle (--long runs it)"
+NO_NOIOMMU = "the distribution's kernels have no CONFIG_VFIO_NOIOMMU"
+SAME_WAYS = "the same user-space code and kernel code as on 6.12, which runs it"
+NO_FAULTS = "only 6.12-debug can have its allocations fail"
+PLACED = "placement is tested on 6.12"
+REFUSED = "tested on stock-6.12 and 6.12"
 LEFT_OUT = {
-    "stock-6.12": {"loop": SAME_DRIVER, "modes": SAME_DRIVER, "devices": SAME_DRIVER, "numa": "placement is tested on 6.12"},
-    "stock-6.1": {"loop": SAME_DRIVER, "numa": "placement is tested on 6.12", "no-iommu": "tested on stock-6.12 and 6.12"},
-    "6.12": {},
-    "6.12-iommufd-container": {"loop": SAME_DRIVER, "modes": SAME_DRIVER, "devices": SAME_DRIVER,
-                               "numa": "placement is tested on 6.12", "no-iommu": "tested on stock-6.12 and 6.12"},
-    "6.12-debug": {"loop": SLOW, "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
+    "stock-6.12": {"ways": SAME_WAYS, "noiommu": NO_NOIOMMU, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
+                   "devices": SAME_DRIVER, "numa": PLACED},
+    "stock-6.1": {"noiommu": NO_NOIOMMU, "faults": NO_FAULTS, "loop": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
+    "6.12": {"faults": NO_FAULTS},
+    "6.12-iommufd-container": {"dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
+                               "devices": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
+    "6.12-debug": {"ways": SLOW, "loop": SLOW, "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
 }
 
 

@@ -17,4 +17,12 @@ static int failures;
 		}                                                                               \
 	} while (0)
 
+/* The same for what the rest stands on. */
+#define NEED(condition)           \
+	do {                      \
+		CHECK(condition); \
+		if (failures)     \
+			return 1; \
+	} while (0)
+
 #endif

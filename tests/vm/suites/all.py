@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-FILES = {"no-iommu": "refusals"}
+FILES = {"no-iommu": "refusals", "noiommu": "backends"}
 
 
 def main():
