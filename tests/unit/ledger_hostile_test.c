@@ -228,7 +228,7 @@ static void each_header_field_is_checked(void **state)
 		{offsetof(struct ledger_header, pid), 4, 0},
 		{offsetof(struct ledger_header, pid), 4, UINT32_MAX},
 		{offsetof(struct ledger_header, counters), 4, 8},
-		{offsetof(struct ledger_header, limited), 4, 3},
+		{offsetof(struct ledger_header, limited), 4, 4},
 	};
 	static const struct {
 		size_t at, size;

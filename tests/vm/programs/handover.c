@@ -188,7 +188,7 @@ static int before(char **argv)
 	NEED(!pn_domain_handover(domain, &fd));
 	snprintf(number, sizeof(number), "%d", fd);
 	execl("/proc/self/exe", argv[0], argv[1], argv[2], argv[3], number, (char *)NULL);
-	NEED(!"execl");
+	NEED(false); /* execl() came back */
 	return 1;
 }
 
