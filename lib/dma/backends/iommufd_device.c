@@ -16,6 +16,7 @@
 #include "base_priv.h"
 #include "iommufd_abi.h"
 #include "iommufd_priv.h"
+#include "vfio_group.h"
 #include "vfio_node.h"
 
 /*
@@ -109,6 +110,9 @@ static int fail_bind(int err, const struct pn_dma_device *device)
 {
 	const char *address = device->address;
 
+	/* The kernel says EBUSY or, of interrupts that a group does not isolate, EPERM. */
+	if ((err == EPERM || err == EBUSY) && vfio_group_check_viable(device))
+		return -EPERM;
 	switch (err) {
 	case EPERM:
 		return pn_fail(err,

@@ -80,32 +80,49 @@ static bool driver_is_harmless(const char *driver)
 	return false;
 }
 
-static int fail_not_viable(const struct pn_dma_device *device)
+/* Devices of the group that a driver of the kernel's has; their number. */
+static unsigned int list_in_the_way(const struct pn_dma_device *device, char *list, size_t size)
 {
-	char path[128], link[400], driver[64], list[400] = "";
+	char path[128], link[400], driver[64];
+	unsigned int count = 0;
 	struct dirent *entry;
 	size_t used = 0;
 	DIR *dir;
 
+	list[0] = '\0';
 	snprintf(path, sizeof(path), "/sys/kernel/iommu_groups/%d/devices", device->group);
 	dir = opendir(path);
-	while (dir && (entry = readdir(dir)) && used < sizeof(list)) {
+	while (dir && (entry = readdir(dir)) && used < size) {
 		if (entry->d_name[0] == '.')
 			continue;
 		snprintf(link, sizeof(link), "%s/%s/driver", path, entry->d_name);
 		if (pn_link_name(link, driver, sizeof(driver)) || driver_is_harmless(driver))
 			continue;
-		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s (driver %s)",
-			used ? ", " : "", entry->d_name, driver);
+		used += (size_t)snprintf(list + used, size - used, "%s%s (driver %s)",
+			count++ ? ", " : "", entry->d_name, driver);
 	}
 	if (dir)
 		closedir(dir);
+	return count;
+}
+
+static int fail_not_viable(const struct pn_dma_device *device)
+{
+	char list[400];
+
+	list_in_the_way(device, list, sizeof(list));
 	return pn_fail(EPERM,
 		"group %d of device %s is not viable: in the way: %s; all devices of a group go "
-		"together, bind "
-		"these to vfio-pci too, or unbind them",
+		"together, bind these to vfio-pci too, or unbind them",
 		device->group, device->address,
 		list[0] ? list : "a device bound to a kernel driver (sysfs does not show which)");
+}
+
+int vfio_group_check_viable(const struct pn_dma_device *device)
+{
+	char list[400];
+
+	return list_in_the_way(device, list, sizeof(list)) ? fail_not_viable(device) : 0;
 }
 
 static void group_name(const struct pn_dma_device *device, bool noiommu, char buf[24])

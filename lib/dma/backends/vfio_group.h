@@ -15,6 +15,9 @@
  */
 int vfio_group_open(const struct pn_dma_device *device, bool noiommu);
 
+/* As sysfs shows it: 0, or -EPERM with the devices that are in the way. */
+int vfio_group_check_viable(const struct pn_dma_device *device);
+
 /* See that an fd which came with a device is of the group's node. 0 or -EINVAL with the reason. */
 int vfio_group_check(const struct pn_dma_device *device, bool noiommu, int fd);
 

@@ -81,8 +81,17 @@ def test_no_driver_for_it():
 def test_permission(card):
     group = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{card}/iommu_group"))
     os.chown(f"/dev/vfio/{group}", 0, 0)
-    refused(["-a", card], 1, f"/dev/vfio/{group}", "0600|600", "SUBSYSTEM==", "chown 1000")
+    refused(["-a", card, "--dma", "iommufd-compat,type1"], 1, f"/dev/vfio/{group}", "0600|600", "SUBSYSTEM==",
+            "chown 1000")
     bind(card)
+    # The device's own node, where there is one: another has to be open to the user, or there is no such backend.
+    if not backends().get("iommufd", "no"):
+        node = f"/dev/vfio/devices/{os.listdir(f'/sys/bus/pci/devices/{card}/vfio-dev')[0]}"
+        bind(NICS[1])
+        os.chown(node, 0, 0)
+        refused(["-a", card, "--dma", "iommufd"], 1, node, "0600|600", "SUBSYSTEM==", "chown 1000")
+        unbind(NICS[1])
+        bind(card)
     nothing_left(card)
 
 
