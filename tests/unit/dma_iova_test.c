@@ -308,6 +308,12 @@ static void pages_of_the_iommu_above_4_kib(void **state)
 	REFUSED(fixture->domain, EINVAL, map_to(fixture, 1, 16, AT(0x10000)));
 	REFUSED(fixture->domain, EINVAL, map_to(fixture, 0, 17, AT(0x10000)));
 	REFUSED(fixture->domain, EINVAL, map_to(fixture, 0, 16, AT(0x11000)));
+	/* Where a sanitizer lets the kernel place memory, it need not begin with such a page. */
+	if ((uintptr_t)fixture->base & 0xffff) {
+		REFUSED(fixture->domain, EINVAL, map_to(fixture, 0, 16, AT(0x10000)));
+		pn_domain_detach(fixture->domain, fd);
+		return;
+	}
 	assert_int_equal(map_to(fixture, 0, 16, AT(0x10000)), 0);
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(map_any(fixture, 16, 16, &iova), 0);
