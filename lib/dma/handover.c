@@ -215,7 +215,7 @@ static int write_file(const char *text)
 
 static int write_state(struct pn_domain *domain, struct regions *regions)
 {
-	json_t *state;
+	json_t *state = NULL;
 	char *text;
 	int ret;
 

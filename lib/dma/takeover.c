@@ -62,7 +62,7 @@ static int read_state(int fd, json_t **out)
 	int ret, version, pid;
 	char *text = NULL;
 	size_t size = 0;
-	json_t *state;
+	json_t *state = NULL;
 
 	ret = read_file(fd, &text, &size);
 	if (ret)
@@ -415,7 +415,7 @@ static void close_inherited(const json_t *state, int state_fd)
 int pn_domain_takeover(struct pn_domain **out, int state_fd, const char *ledger_dir)
 {
 	struct regions regions = {NULL, 0};
-	json_t *state;
+	json_t *state = NULL;
 	int ret;
 
 	if (!out)

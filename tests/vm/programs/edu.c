@@ -109,10 +109,10 @@ static int transfer(const struct edu *edu, uint64_t src, uint64_t dst, uint32_t 
 	*reg64(edu, DMA_LEN) = len;
 	/* What was written before must be in memory before the device looks, and nothing of what it
 	 * writes may be read before it is done. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	*reg64(edu, DMA_CMD) = cmd | CMD_START;
 	ret = wait_done(edu);
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	__sync_synchronize();
 	return ret;
 }
 

@@ -86,7 +86,7 @@ static uint32_t take(struct memory *memory)
 	if (ntohs(type) == ETHER && rxd->length >= 18)
 		memcpy(&number, frame + 14, sizeof(number));
 	rxd->status = 0;
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__sync_synchronize();
 	put(RDT, memory->next);
 	memory->next = (memory->next + 1) % SLOTS;
 	return ntohl(number);
