@@ -56,7 +56,8 @@ LEFT_OUT = {
     "6.12": {"faults": NO_FAULTS},
     "6.12-iommufd-container": {"dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
                                "devices": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
-    "6.12-debug": {"ways": SLOW, "loop": SLOW, "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
+    "6.12-debug": {"ways": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
+                   "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
 }
 
 
