@@ -73,6 +73,15 @@ static bool take_back(const struct fail_op *op, void *arg, unsigned int nth)
 	return op->unchanged(arg) || wrong(op, nth, "something changed when it was taken back", 0);
 }
 
+/*
+ * What an allocation and a copy answer that fail by injection, and what iommufd_get_object() does,
+ * which is a failure point of its own in kernels with CONFIG_IOMMUFD_TEST (iommufd_should_fail()).
+ */
+static bool injected(int ret)
+{
+	return ret == -ENOMEM || ret == -EFAULT || ret == -ENOENT;
+}
+
 /* One failure point: 1 refused, 0 survived, -1 wrong; *past if there is none. */
 static int step(int fd, const struct fail_op *op, void *arg, unsigned int nth, bool *past)
 {
@@ -88,7 +97,7 @@ static int step(int fd, const struct fail_op *op, void *arg, unsigned int nth, b
 	*past = !fired;
 	if (!ret)
 		return take_back(op, arg, nth) ? 0 : -1;
-	if (!fired || (!op->any_error && ret != -ENOMEM && ret != -EFAULT))
+	if (!fired || (!op->any_error && !injected(ret)))
 		return wrong(op, nth, fired ? "another error" : "fails without a failure", ret) - 1;
 	if (!op->unchanged(arg))
 		return wrong(op, nth, "something changed though it failed", ret) - 1;
