@@ -137,8 +137,6 @@ static size_t bucket_of(const struct sorted_top *top, uint64_t key, uint64_t val
 		return top->start;
 	if (low >= top->end)
 		low = top->end - 1;
-	sorted_prefetch(top->bucket[low]->key);
-	sorted_prefetch(top->bucket[low]->value);
 	if (!starts_above(top, low, key, value))
 		return low;
 	/* Pairs with one key may fill many buckets. */
@@ -255,13 +253,13 @@ void sorted_remove(struct sorted *list, struct sorted_at at)
 
 	if (at.slot == bucket->start) {
 		sorted_store(&bucket->start, at.slot + 1);
-		sorted_store(&bucket->key[at.slot], 0);
+		sorted_put_key(bucket, at.slot, 0);
 	} else {
 		sorted_close_gap(bucket, at.slot, 1);
 	}
 	list->count--;
 	if (bucket->start < bucket->end)
-		sorted_store(&top->first[at.bucket], bucket->key[bucket->start]);
+		sorted_put_top(top, at.bucket, bucket->key[bucket->start]);
 	if (heaviest)
 		sorted_tighten(list, at.bucket, sorted_highest(list, bucket));
 	if (bucket->end - bucket->start <= FEW)

@@ -23,17 +23,22 @@
 #define sorted_load(word)         __atomic_load_n(word, __ATOMIC_ACQUIRE)
 #define sorted_store(word, value) __atomic_store_n(word, value, __ATOMIC_RELEASE)
 
+#define SORTED_LINE 8u /* words in a cache line */
+
 /*
  * The pairs are in the slots from start on, up to end; there is room on both sides, so that a pair
- * that comes or goes moves the fewer of its neighbours.
+ * that comes or goes moves the fewer of its neighbours. It is aligned to cache lines: a search
+ * reads the first, then one of the keys, then one of the values.
  */
 struct sorted_bucket {
-	uint64_t key[SORTED_BUCKET];   /* 0 before the first, UINT64_MAX behind the last */
-	uint64_t value[SORTED_BUCKET]; /* elsewhere: one that was there, or 0 */
+	uint64_t guide[SORTED_LINE - 1]; /* the first key of each line but the first */
 	uint32_t start;
 	uint32_t end;
-	struct sorted_bucket *next; /* of the spare ones */
+	uint64_t key[SORTED_BUCKET];   /* 0 before the first, UINT64_MAX behind the last */
+	uint64_t value[SORTED_BUCKET]; /* elsewhere: one that was there, or 0 */
 };
+
+_Static_assert(sizeof(struct sorted_bucket) % 64 == 0, "whole cache lines");
 
 /*
  * The buckets in order, with free slots on both sides, one at least. When there is no room for
@@ -47,7 +52,9 @@ struct sorted_top {
 	struct sorted_bucket **bucket; /* in free slots: one without pairs */
 	uint64_t *weight; /* the highest in each bucket, or more, see below; 0 in free slots */
 	uint64_t *peak;   /* the highest in each SORTED_BUCKET slots */
-	uint64_t first[]; /* key of each bucket; in free slots 0 before, UINT64_MAX behind them */
+	uint64_t *guide;  /* what is first in each cache line of the following */
+	/* Key of each bucket; in free slots 0 before, UINT64_MAX behind them. */
+	_Alignas(64) uint64_t first[];
 };
 
 /* A place in the list. It is lost when the list changes. */
@@ -57,10 +64,10 @@ struct sorted_at {
 };
 
 struct sorted {
-	struct sorted_top *top; /* NULL before there is room for anything */
-	struct sorted_bucket *spare;
-	size_t buckets; /* in use and spare */
-	size_t count;   /* pairs */
+	struct sorted_top *top;      /* NULL before there is room for anything */
+	struct sorted_bucket *spare; /* each has the next one's address for its first key */
+	size_t buckets;              /* in use and spare */
+	size_t count;                /* pairs */
 	/* The place of the last search or addition, where the next one looks first. */
 	struct sorted_at near;
 	/* Of what pairs are searched for besides their order; NULL: of nothing. */
@@ -149,43 +156,50 @@ static inline const uint64_t *sorted_step(const uint64_t *at, size_t half, uint6
 	return sorted_load(&at[half]) <= key ? at + half : at;
 }
 
-static inline const uint64_t *sorted_search(const uint64_t keys[SORTED_BUCKET], uint64_t key)
+/* Of one cache line of keys. */
+static inline const uint64_t *sorted_search_line(const uint64_t *at, uint64_t key)
 {
-	const uint64_t *at = keys;
-
-	_Static_assert(SORTED_BUCKET == 64, "as many steps");
-	at = sorted_step(at, 32, key);
-	at = sorted_step(at, 16, key);
-	at = sorted_step(at, 8, key);
 	at = sorted_step(at, 4, key);
 	at = sorted_step(at, 2, key);
 	return sorted_step(at, 1, key);
 }
 
-/* A search goes over half of these cache lines, one after another. */
-static inline void sorted_prefetch(const uint64_t words[SORTED_BUCKET])
+/* The line whose first key is the last that is not above this one; the first, if none is. */
+static inline size_t sorted_search_guide(const struct sorted_bucket *bucket, uint64_t key)
 {
-	size_t i;
+	/* As if the first key were there before it; it is never looked at. */
+	size_t line = sorted_load(&bucket->guide[3]) <= key ? 4 : 0;
 
-	for (i = 8; i < SORTED_BUCKET; i += 8)
-		__builtin_prefetch(&words[i]);
+	line += sorted_load(&bucket->guide[line + 1]) <= key ? 2 : 0;
+	return line + (sorted_load(&bucket->guide[line]) <= key);
+}
+
+/* The last slot with a key not above this one; the first, if there is none. */
+static inline size_t sorted_search(const struct sorted_bucket *bucket, uint64_t key)
+{
+	size_t line = sorted_search_guide(bucket, key) * SORTED_LINE;
+
+	__builtin_prefetch(&bucket->value[line]);
+	return (size_t)(sorted_search_line(&bucket->key[line], key) - bucket->key);
 }
 
 static inline size_t sorted_search_top(const struct sorted_top *top, uint64_t key)
 {
-	const uint64_t *at = top->first;
+	const uint64_t *at = top->guide;
 	size_t half;
 
-	for (half = top->room / 2; half >= SORTED_BUCKET; half /= 2)
+	for (half = top->room / SORTED_LINE / 2; half >= SORTED_LINE; half /= 2)
 		at = sorted_step(at, half, key);
-	return (size_t)(sorted_search(at, key) - top->first);
+	at = sorted_search_line(at, key);
+	at = &top->first[(size_t)(at - top->guide) * SORTED_LINE];
+	return (size_t)(sorted_search_line(at, key) - top->first);
 }
 
 /* The slot behind the last pair whose key is not above this one; no more than start: none is. */
 static inline size_t sorted_behind(const struct sorted_bucket *bucket, uint64_t key)
 {
-	const uint64_t *last = sorted_search(bucket->key, key);
-	size_t slot = (size_t)(last - bucket->key) + (sorted_load(last) <= key);
+	size_t last = sorted_search(bucket, key);
+	size_t slot = last + (sorted_load(&bucket->key[last]) <= key);
 	size_t end = sorted_load(&bucket->end);
 
 	/* What is behind the last one compares as a key of UINT64_MAX. */
@@ -203,8 +217,7 @@ static inline uint64_t sorted_floor(const struct sorted *list, uint64_t key)
 		return 0;
 	/* Before the first one is a slot with a bucket of zeros. */
 	bucket = sorted_load(&top->bucket[sorted_search_top(top, key)]);
-	sorted_prefetch(bucket->key);
-	return sorted_load(&bucket->value[sorted_search(bucket->key, key) - bucket->key]);
+	return sorted_load(&bucket->value[sorted_search(bucket, key)]);
 }
 
 /* The last bucket before this one in which a pair may have at least this weight, or SORTED_NONE. */

@@ -34,13 +34,13 @@ static uint32_t centre_pairs(struct sorted_bucket *bucket, uint32_t slot, uint32
 		by = (start + n) / 2;
 		move_left_by(bucket, start, end, by);
 		for (i = end - by; i < end; i++)
-			sorted_store(&bucket->key[i], UINT64_MAX);
+			sorted_put_key(bucket, i, UINT64_MAX);
 		by = -by;
 	} else if (slot - start < end - slot && start < n && FULL - end > n) {
 		by = (FULL - end + n) / 2;
 		move_right_by(bucket, start, end, by);
 		for (i = start; i < start + by; i++)
-			sorted_store(&bucket->key[i], 0);
+			sorted_put_key(bucket, i, 0);
 	} else {
 		return slot;
 	}
@@ -82,12 +82,12 @@ void sorted_close_gap(struct sorted_bucket *bucket, uint32_t slot, uint32_t n)
 		sorted_store(&bucket->start, start + n);
 		move_right_by(bucket, start, slot, n);
 		for (i = start; i < start + n; i++)
-			sorted_store(&bucket->key[i], 0);
+			sorted_put_key(bucket, i, 0);
 	} else {
 		sorted_store(&bucket->end, end - n);
 		move_left_by(bucket, slot + n, end, n);
 		for (i = end - n; i < end; i++)
-			sorted_store(&bucket->key[i], UINT64_MAX);
+			sorted_put_key(bucket, i, UINT64_MAX);
 	}
 }
 
@@ -97,7 +97,7 @@ void sorted_clear(struct sorted_bucket *bucket, uint32_t start)
 	uint32_t i;
 
 	for (i = 0; i < FULL; i++)
-		sorted_store(&bucket->key[i], i < start ? 0 : UINT64_MAX);
+		sorted_put_key(bucket, i, i < start ? 0 : UINT64_MAX);
 	sorted_store(&bucket->start, start);
 	sorted_store(&bucket->end, start);
 }

@@ -8,11 +8,25 @@
 
 #include "sorted.h"
 
+static inline void sorted_put_top(struct sorted_top *top, size_t at, uint64_t first)
+{
+	sorted_store(&top->first[at], first);
+	if (at % SORTED_LINE == 0)
+		sorted_store(&top->guide[at / SORTED_LINE], first);
+}
+
+static inline void sorted_put_key(struct sorted_bucket *bucket, uint32_t slot, uint64_t key)
+{
+	sorted_store(&bucket->key[slot], key);
+	if (slot % SORTED_LINE == 0 && slot)
+		sorted_store(&bucket->guide[slot / SORTED_LINE - 1], key);
+}
+
 static inline void sorted_put(
 	struct sorted_bucket *bucket, uint32_t slot, uint64_t key, uint64_t value)
 {
 	sorted_store(&bucket->value[slot], value);
-	sorted_store(&bucket->key[slot], key);
+	sorted_put_key(bucket, slot, key);
 }
 
 static inline uint32_t sorted_count_of(const struct sorted *list, size_t at)

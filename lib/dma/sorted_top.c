@@ -8,12 +8,13 @@
 
 #include "sorted_priv.h"
 
-#define FULL SORTED_BUCKET
+#define FULL       SORTED_BUCKET
+#define CACHE_LINE 64u
 /* Slots of a top that stay free: one before the first bucket, one behind the last. */
 #define BORDERS 2u
 
 /* What is in the free slots of a top. Nothing is ever stored in it. */
-static const struct sorted_bucket nothing;
+static const _Alignas(CACHE_LINE) struct sorted_bucket nothing;
 
 static struct sorted_bucket *no_bucket(void)
 {
@@ -28,16 +29,21 @@ static int grow_top(struct sorted *list)
 {
 	struct sorted_top *old = list->top, *top;
 	size_t room = old ? old->room * 2 : SORTED_BUCKET, weights = list->weigh ? room : 0, i;
-	size_t words = room + weights + weights / SORTED_BUCKET;
+	size_t guides = room / SORTED_LINE,
+	       words = room + guides + weights + weights / SORTED_BUCKET;
+	size_t bytes = sizeof(*top) + words * sizeof(top->first[0]) + room * sizeof(*top->bucket);
 
-	top = calloc(1, sizeof(*top) + words * sizeof(top->first[0]) + room * sizeof(*top->bucket));
+	bytes = (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+	top = aligned_alloc(CACHE_LINE, bytes);
 	if (!top)
 		return -ENOMEM;
-	memset(top->first, 0xff, room * sizeof(top->first[0]));
+	memset(top, 0, bytes);
+	memset(top->first, 0xff, (room + guides) * sizeof(top->first[0]));
 	top->outgrown = old;
 	top->room = room;
 	top->start = top->end = old ? old->start : 1;
-	top->weight = top->first + room;
+	top->guide = top->first + room;
+	top->weight = top->guide + guides;
 	top->peak = top->weight + weights;
 	top->bucket = (struct sorted_bucket **)(void *)(top->first + words);
 	for (i = 0; i < room; i++)
@@ -45,14 +51,31 @@ static int grow_top(struct sorted *list)
 	if (old) {
 		top->end = old->end;
 		memcpy(top->first, old->first, top->end * sizeof(top->first[0]));
+		memcpy(top->guide, old->guide, guides / 2 * sizeof(*top->guide));
 		memcpy(top->bucket, old->bucket, top->end * sizeof(struct sorted_bucket *));
 		memcpy(top->weight, old->weight, weights / 2 * sizeof(*top->weight));
 		memcpy(top->peak, old->peak, weights / 2 / SORTED_BUCKET * sizeof(*top->peak));
 	} else {
-		top->first[0] = 0;
+		sorted_put_top(top, 0, 0);
 	}
 	sorted_store(&list->top, top);
 	return 0;
+}
+
+/* Its values stay as they are, for readers that are there still. */
+static void put_spare(struct sorted *list, struct sorted_bucket *bucket)
+{
+	sorted_store(&bucket->key[0], (uint64_t)(uintptr_t)list->spare);
+	list->spare = bucket;
+}
+
+static struct sorted_bucket *take_spare(struct sorted *list)
+{
+	struct sorted_bucket *bucket = list->spare;
+
+	if (bucket)
+		list->spare = (struct sorted_bucket *)(uintptr_t)bucket->key[0];
+	return bucket;
 }
 
 static int add_bucket(struct sorted *list)
@@ -61,11 +84,11 @@ static int add_bucket(struct sorted *list)
 
 	if ((!list->top || list->buckets + BORDERS >= list->top->room) && grow_top(list))
 		return -ENOMEM;
-	bucket = calloc(1, sizeof(*bucket));
+	bucket = aligned_alloc(CACHE_LINE, sizeof(*bucket));
 	if (!bucket)
 		return -ENOMEM;
-	bucket->next = list->spare;
-	list->spare = bucket;
+	memset(bucket, 0, sizeof(*bucket));
+	put_spare(list, bucket);
 	list->buckets++;
 	return 0;
 }
@@ -92,10 +115,8 @@ void sorted_free(struct sorted *list)
 
 	for (i = list->top ? list->top->start : 0; list->top && i < list->top->end; i++)
 		free(list->top->bucket[i]);
-	while ((bucket = list->spare)) {
-		list->spare = bucket->next;
+	while ((bucket = take_spare(list)))
 		free(bucket);
-	}
 	while ((top = list->top)) {
 		list->top = top->outgrown;
 		free(top);
@@ -153,7 +174,7 @@ void sorted_renew(struct sorted *list, size_t at)
 {
 	struct sorted_bucket *bucket = list->top->bucket[at];
 
-	sorted_store(&list->top->first[at], bucket->key[bucket->start]);
+	sorted_put_top(list->top, at, bucket->key[bucket->start]);
 	if (list->weigh)
 		sorted_tighten(list, at, sorted_highest(list, bucket));
 }
@@ -163,7 +184,7 @@ void sorted_put_first(struct sorted *list, size_t at, uint64_t key)
 {
 	struct sorted_top *top = list->top;
 
-	sorted_store(&top->first[at], key);
+	sorted_put_top(top, at, key);
 	if (at > top->start && sorted_reaches_over(list, at - 1))
 		sorted_tighten(list, at - 1, sorted_highest(list, top->bucket[at - 1]));
 }
@@ -230,14 +251,14 @@ static void copy_slot(struct sorted *list, size_t from, size_t to)
 	sorted_store(&top->bucket[to], top->bucket[from]);
 	if (list->weigh)
 		sorted_store(&top->weight[to], top->weight[from]);
-	sorted_store(&top->first[to], top->first[from]);
+	sorted_put_top(top, to, top->first[from]);
 }
 
 static void free_slot(struct sorted *list, size_t at, uint64_t first)
 {
 	struct sorted_top *top = list->top;
 
-	sorted_store(&top->first[at], first);
+	sorted_put_top(top, at, first);
 	sorted_store(&top->bucket[at], no_bucket());
 	if (list->weigh)
 		sorted_store(&top->weight[at], 0);
@@ -272,7 +293,7 @@ static size_t centre(struct sorted *list)
 size_t sorted_open_bucket(struct sorted *list, size_t at, uint32_t slot)
 {
 	struct sorted_top *top = list->top;
-	struct sorted_bucket *bucket = list->spare;
+	struct sorted_bucket *bucket = take_spare(list);
 	bool left = at - top->start < top->end - at;
 	size_t i, from, to;
 
@@ -280,7 +301,6 @@ size_t sorted_open_bucket(struct sorted *list, size_t at, uint32_t slot)
 		at += centre(list);
 		left = left && top->start > 1;
 	}
-	list->spare = bucket->next;
 	sorted_clear(bucket, slot);
 	if (left) {
 		from = top->start - 1;
@@ -321,6 +341,5 @@ void sorted_close_bucket(struct sorted *list, size_t at)
 		sorted_store(&top->end, last);
 		renew_peaks(list, at, last);
 	}
-	bucket->next = list->spare;
-	list->spare = bucket;
+	put_spare(list, bucket);
 }

@@ -17,8 +17,10 @@ static unsigned int allocations, failing;
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
 
 /* Any thread allocates; who says which fails is alone meanwhile. */
 static bool allocation_fails(void)
@@ -35,6 +37,11 @@ void *__wrap_malloc(size_t size)
 void *__wrap_calloc(size_t count, size_t size)
 {
 	return allocation_fails() ? NULL : __real_calloc(count, size);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+	return allocation_fails() ? NULL : __real_aligned_alloc(align, size);
 }
 
 void allocations_fail(unsigned int number)
@@ -94,6 +101,8 @@ static uint64_t check_bucket(const struct sorted *list, size_t at)
 
 	test_check(bucket->start < bucket->end && bucket->end <= SORTED_BUCKET);
 	test_check(list->top->first[at] == bucket->key[bucket->start]);
+	for (uint32_t i = SORTED_LINE; i < SORTED_BUCKET; i += SORTED_LINE)
+		test_check(bucket->guide[i / SORTED_LINE - 1] == bucket->key[i]);
 	for (uint32_t i = 0; i < SORTED_BUCKET; i++) {
 		if (i < bucket->start || i >= bucket->end) {
 			test_check(bucket->key[i] == (i < bucket->start ? 0 : UINT64_MAX));
@@ -150,6 +159,8 @@ void sorted_check(const struct sorted *list)
 	}
 	test_check(list->buckets + 2 <= top->room);
 	test_check(top->start > 0 && top->start <= top->end && top->end < top->room);
+	for (i = 0; i < top->room; i += SORTED_LINE)
+		test_check(top->guide[i / SORTED_LINE] == top->first[i]);
 	for (i = 0; i < top->room; i++) {
 		if (i < top->start || i >= top->end) {
 			check_free_slot(list, i);
@@ -169,7 +180,8 @@ void sorted_check(const struct sorted *list)
 			test_check(top->peak[i / SORTED_BUCKET] == peak);
 	}
 	test_check(count == list->count);
-	for (spare = list->spare; spare; spare = spare->next)
+	for (spare = list->spare; spare;
+		spare = (const struct sorted_bucket *)(uintptr_t)spare->key[0])
 		buckets++;
 	test_check(buckets == list->buckets);
 }

@@ -12,8 +12,8 @@
 void sorted_check(const struct sorted *list);
 
 /*
- * malloc and calloc, which the programs wrap: the allocation of this number from now on fails, the
- * first is 1; 0: none; ALL_FAIL: each one.
+ * malloc, calloc and aligned_alloc, which the programs wrap: the allocation of this number from now
+ * on fails, the first is 1; 0: none; ALL_FAIL: each one.
  */
 #define ALL_FAIL UINT_MAX
 void allocations_fail(unsigned int number);
