@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The part of the suite that runs on the host: builds, checks of the tree, unit tests, a short run of the fuzzers."""
 
+import functools
 import json
 import os
 import shutil
@@ -39,7 +40,8 @@ def build(runner, name):
     return runner.check(f"build with {name}, warnings are errors", ["ninja", "-C", path], timeout=1200)
 
 
-def unit_tests(runner, name, suite):
+def unit_tests(name, suite):
+    """The unit tests of a build, a task each."""
     path = folder(name)
     tests = json.loads(subprocess.run(["meson", "introspect", "--tests", path], stdout=subprocess.PIPE,
                                       check=True).stdout)
@@ -47,7 +49,12 @@ def unit_tests(runner, name, suite):
         suites = [entry.split(":")[-1] for entry in test["suite"]]
         if suite is not True and suite not in suites:
             continue
-        runner.tap(f"{test['name']} ({name})", test["cmd"], env={**test["env"], **SANITIZERS}, timeout=600)
+        yield functools.partial(one_unit_test, title=f"{test['name']} ({name})", command=test["cmd"],
+                                env={**test["env"], **SANITIZERS})
+
+
+def one_unit_test(runner, title, command, env):
+    runner.tap(title, command, env=env, timeout=runner.seconds(600))
 
 
 def fuzzers(runner, options):
@@ -60,19 +67,25 @@ def fuzzers(runner, options):
                      timeout=seconds + 300)
 
 
-def run(runner, options):
-    runner.heading("the tree")
+def scripts(runner):
     runner.tap("tree", ["/usr/bin/python3", "tests/tree/check.py"])
     runner.tap("runner", ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/lib/test_runner.py"])
     runner.tap("vm harness", ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/vm/test_harness.py"])
-    runner.heading("builds and unit tests")
-    for name, (_, _, suite) in BUILDS.items():
-        if build(runner, name) and suite:
-            unit_tests(runner, name, suite)
-    runner.heading("what gets installed")
+
+
+def installed(runner):
     runner.tap("install", ["/usr/bin/python3", "tests/tree/install.py", folder("gcc")])
-    runner.heading("fuzzers")
-    fuzzers(runner, options)
+
+
+def run(runner, options):
+    """Compilers fill all processors by themselves; what they made is then run beside each other."""
+    runner.heading("the tree")
+    scripts(runner)
+    runner.heading("builds")
+    built = [name for name in BUILDS if build(runner, name)]
+    runner.heading("unit tests, what gets installed, fuzzers")
+    tasks = [test for name in built if BUILDS[name][2] for test in unit_tests(name, BUILDS[name][2])]
+    runner.together(tasks + [installed, functools.partial(fuzzers, options=options)])
 
 
 def guest_build(runner):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The part of the suite that runs in virtual machines: which suites on which kernels, many tests in one boot."""
 
+import functools
 import os
 
 from runner import TREE
@@ -64,33 +65,43 @@ LEFT_OUT = {
 def run_machine(runner, kernel, machine, suites, options, build):
     slow = kernel == "6.12-debug" and not options.long
     runner.tap(f"{kernel}: {', '.join(suites)}",
-               [RUN, "--kernel", kernel, "--timeout", "1500", *machine, "--",
+               [RUN, "--kernel", kernel, "--timeout", str(runner.seconds(1500)), *machine, "--",
                 "env", f"PINION_BUILD={build}", f"PINION_ONLY={options.only}",
                 f"PINION_BACKENDS={BACKENDS[kernel]}", f"PINION_SLOW={'yes' if slow else ''}",
                 "/usr/bin/python3", "tests/vm/suites/all.py", *suites],
-               timeout=1700, may_be_empty=bool(options.only))
+               timeout=runner.seconds(1500) + 200, may_be_empty=bool(options.only))
 
 
-def run_kernel(runner, kernel, options, build):
-    machines = {}
+def of_kernel(kernel, options, build):
+    """What is to be run on a kernel: one task a machine, after one that says what is left out."""
+    machines, left_out = {}, []
     for suite, machine in SUITES.items():
         if options.suite and suite not in options.suite:
             continue
         reason = LEFT_OUT[kernel].get(suite)
         if reason and not (options.long and reason is SLOW):
-            runner.skip(f"{kernel}: {suite}", reason)
+            left_out.append((f"{kernel}: {suite}", reason))
             continue
         machines.setdefault(tuple(machine), []).append(suite)
-    for machine, suites in machines.items():
-        run_machine(runner, kernel, machine, suites, options, build)
-    if kernel == "6.12" and not options.suite and not options.only:
-        runner.tap(f"{kernel}: the machine itself",
-                   ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/vm/test_machine.py"],
-                   timeout=900, env={"PINION_KERNEL": kernel})
+
+    def begin(runner):
+        runner.heading(f"kernel {kernel}")
+        for suite, reason in left_out:
+            runner.skip(suite, reason)
+
+    return [begin] + [functools.partial(run_machine, kernel=kernel, machine=machine, suites=suites, options=options,
+                                        build=build) for machine, suites in machines.items()]
 
 
 def run(runner, options, build):
-    for kernel in options.kernel or KERNELS:
-        runner.heading(f"kernel {kernel}")
-        if runner.check(f"kernel {kernel} is there", [RUN, "--build", kernel], timeout=3000):
-            run_kernel(runner, kernel, options, build)
+    """Builds what kernels are missing, which takes all processors, then starts machines beside each other."""
+    runner.heading("kernels")
+    kernels = [kernel for kernel in options.kernel or KERNELS
+               if runner.check(f"kernel {kernel} is there", [RUN, "--build", kernel], timeout=3000)]
+    runner.together([task for kernel in kernels for task in of_kernel(kernel, options, build)])
+    # How soon a machine is started and ended is part of what these look at: nothing runs beside them.
+    if "6.12" in kernels and not options.suite and not options.only:
+        runner.heading("the machines themselves")
+        runner.tap("6.12: the machine itself",
+                   ["/usr/bin/python3", "tests/lib/unittest_tap.py", "tests/vm/test_machine.py"],
+                   timeout=900, env={"PINION_KERNEL": "6.12"})

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Counts tests. A suite is a command whose output is TAP; a check is one command that must succeed."""
+"""Counts tests. A suite is a command whose output is TAP; a check is one command that must succeed. Several jobs may
+run at once; each one's output comes out whole, in the order in which they were given."""
 
+import concurrent.futures
+import contextlib
 import os
 import re
 import signal
@@ -12,6 +15,7 @@ import time
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 LINE = re.compile(r"^(not )?ok\b\s*(\d+)?\s*(?:- )?(.*)$")
 PLAN = re.compile(r"^1\.\.(\d+)\b")
+GRACE = 5       # seconds that a command has to end when it is asked to
 SKIP = re.compile(r"# *skip\b:? *(.*)$", re.IGNORECASE)
 
 
@@ -46,13 +50,134 @@ class Tap:
         self.said = []
 
 
+def default_jobs():
+    """Two where there are processors and memory for two of the largest virtual machines."""
+    available = next(int(line.split()[1]) for line in open("/proc/meminfo", encoding="ascii")
+                     if line.startswith("MemAvailable:"))
+    return 2 if len(os.sched_getaffinity(0)) > 1 and available > 10 << 20 else 1
+
+
+class Stopped(BaseException):
+    """The run is being given up: the command was ended, or not even begun."""
+
+
+class Commands:
+    """The commands that run at the moment, to be ended when the run is given up."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.running = set()
+        self.stopped = False
+
+    def start(self, command, **options):
+        """As subprocess.Popen, in a session of its own."""
+        with self.lock:
+            if self.stopped:
+                raise Stopped
+            process = subprocess.Popen(command, start_new_session=True, **options)
+            self.running.add(process)
+            return process
+
+    def forget(self, process):
+        with self.lock:
+            self.running.discard(process)
+            if self.stopped:
+                raise Stopped
+
+    def stop(self):
+        """End them all, and start no more."""
+        with self.lock:
+            self.stopped = True
+            running = list(self.running)
+        end(*running)
+
+
+def end(*processes):
+    """End commands with all they started: first asked, so that virtual machines are cleaned up, then told, and with
+    them what those that ended by themselves left behind."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+        deadline = time.monotonic() + GRACE
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0, deadline - time.monotonic()))
+
+
+class Turn:
+    """Where one of several jobs writes: kept until those before it have ended, then passed on as it comes."""
+
+    def __init__(self, out):
+        self.out, self.kept, self.lock = out, [], threading.Lock()
+
+    def write(self, text):
+        with self.lock:
+            if self.kept is None:
+                self.out.write(text)
+            else:
+                self.kept.append(text)
+
+    def flush(self):
+        with self.lock:
+            if self.kept is None:
+                self.out.flush()
+
+    def come(self):
+        with self.lock:
+            self.out.write("".join(self.kept))
+            self.out.flush()
+            self.kept = None
+
+
 class Runner:
-    def __init__(self, verbose=False, out=sys.stdout):
+    def __init__(self, verbose=False, out=sys.stdout, jobs=1):
         self.passed = self.failed = self.skipped = 0
         self.verbose = verbose
         self.out = out
+        self.jobs = jobs
         self.start = time.monotonic()
         self.failures = []
+        self.commands = Commands()
+
+    def _child(self, out):
+        """One that counts for itself, for a job."""
+        child = Runner(self.verbose, out, self.jobs)
+        child.start, child.commands = self.start, self.commands
+        return child
+
+    def _add(self, child):
+        self.passed += child.passed
+        self.failed += child.failed
+        self.skipped += child.skipped
+        self.failures += child.failures
+
+    def together(self, tasks):
+        """Run tasks, each a function that is given a runner, as many at once as there are jobs."""
+        turns = [Turn(self.out) for _ in tasks]
+        children = [self._child(turn) for turn in turns]
+        ended = 0
+        pool = concurrent.futures.ThreadPoolExecutor(self.jobs)
+        try:
+            futures = [pool.submit(task, child) for task, child in zip(tasks, children)]
+            for turn, child, future in zip(turns, children, futures):
+                turn.come()
+                future.result()
+                self._add(child)
+                ended += 1
+        except BaseException:
+            self.commands.stop()
+            pool.shutdown(cancel_futures=True)
+            for turn, child in list(zip(turns, children))[ended:]:
+                if turn.kept is not None:
+                    turn.come()
+                self._add(child)
+            raise
+        pool.shutdown()
+
+    def seconds(self, alone):
+        """How long something may take that takes so long at most when nothing else runs."""
+        return alone * self.jobs
 
     def say(self, text):
         print(text, file=self.out, flush=True)
@@ -80,15 +205,15 @@ class Runner:
         """Run it, giving each line of output to on_line as it comes; (status, output). A timeout is status None."""
         lines, late = [], threading.Event()
         try:
-            process = subprocess.Popen(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                       stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
-                                       text=True, errors="replace", start_new_session=True)
+            process = self.commands.start(command, cwd=TREE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                          stderr=subprocess.STDOUT, env={**os.environ, **(env or {})},
+                                          text=True, errors="replace")
         except OSError as error:
             return 127, str(error)
 
         def stop():
             late.set()
-            self._end(process)
+            end(process)
 
         timer = threading.Timer(timeout, stop)
         timer.start()
@@ -99,22 +224,12 @@ class Runner:
                     on_line(line.rstrip("\n"))
             process.wait()
         except BaseException:
-            self._end(process)
+            end(process)
             raise
         finally:
             timer.cancel()
+            self.commands.forget(process)
         return None if late.is_set() else process.returncode, "".join(lines)
-
-    @staticmethod
-    def _end(process):
-        """End a command with all it started: first asked, so that a virtual machine is cleaned up, then told."""
-        for number, seconds in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
-            try:
-                os.killpg(process.pid, number)
-                process.wait(seconds)
-                return
-            except (ProcessLookupError, subprocess.TimeoutExpired):
-                continue
 
     def check(self, name, command, timeout=600, env=None):
         """One test: the command must end with 0."""

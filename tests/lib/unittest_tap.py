@@ -33,6 +33,12 @@ class TapResult(unittest.TestResult):
         super().addError(test, err)
         self._bad(test, err)
 
+    def addSubTest(self, test, subtest, err):
+        """A test whose subtest failed is no success, and nobody is told of it in another way."""
+        super().addSubTest(test, subtest, err)
+        if err:
+            self._bad(subtest, err)
+
 
 def main():
     path = os.path.abspath(sys.argv[1])
