@@ -6,6 +6,7 @@
 #include "pn_base.h"
 #include "pn_dma.h"
 #include "pn_mem.h"
+#include "pn_model.h"
 #include "pn_pci.h"
 #include "pn_pins.h"
 #include "pn_pkt.h"

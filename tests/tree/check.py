@@ -10,7 +10,7 @@ import tempfile
 
 TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 os.chdir(TREE)
-FOLDERS = sorted(d for d in glob.glob("lib/*/") if glob.glob(d + "pn_*.h"))
+FOLDERS = sorted({os.path.dirname(name) for name in glob.glob("lib/**/pn_*.h", recursive=True)})
 INCLUDES = ["-I" + d for d in ["lib", *FOLDERS]]
 # What each folder may use besides itself. base, mem, pins, dma, pci, pkt, port: one way.
 MAY_USE = {
@@ -95,7 +95,7 @@ def check_links():
 def check_headers(compiler, language, standard):
     troubles = []
     with tempfile.TemporaryDirectory() as scratch:
-        for header in ["lib/pinion.h", *glob.glob("lib/*/pn_*.h")]:
+        for header in ["lib/pinion.h", *glob.glob("lib/**/pn_*.h", recursive=True)]:
             source = os.path.join(scratch, "one." + language)
             with open(source, "w", encoding="ascii") as file:
                 file.write(f'#include "{os.path.basename(header)}"\n#include "{os.path.basename(header)}"\n')
