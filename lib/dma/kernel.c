@@ -57,6 +57,18 @@ void kernel_pin(const struct mapping *mapping, struct pn_pin *pin)
  * Words
  */
 
+/* Gone or changed since it was made a region, most often; what could not be pinned in the first
+ * place was refused then. */
+static int fail_fault(const struct mapping *mapping, const char *what)
+{
+	if (pn_region_check(mapping->region) == -ESTALE)
+		return pn_fail_prefix(-EFAULT, "%s: EFAULT: ", what);
+	return pn_fail(EFAULT,
+		"%s: EFAULT: the memory is not there, may not be written by this process, or is of "
+		"a kind that cannot be pinned",
+		what);
+}
+
 static int fail_map(struct pn_domain *domain, const struct mapping *mapping, uint64_t more, int err)
 {
 	bool charged = mapping->region->backing != PN_BACKING_DEVICE;
@@ -70,13 +82,13 @@ static int fail_map(struct pn_domain *domain, const struct mapping *mapping, uin
 	if (err == -EOPNOTSUPP && pn_error()[0])
 		return pn_fail_prefix(err, "%s: ", what);
 	if (err == -ENOMEM && charged)
-		return pn_explain_enomem(
-			&domain->rule, pn_charge_pages(mapping->vaddr, mapping->len), more, what);
+		return pn_explain_enomem(&domain->rule,
+			&(struct pn_refused){.what = what,
+				.pages = pn_charge_pages(mapping->vaddr, mapping->len),
+				.more = more,
+				.page_size = mapping->region->page_size});
 	if (err == -EFAULT)
-		return pn_fail(EFAULT,
-			"%s: EFAULT: the memory is not there, may not be written by this process, "
-			"or is of a kind that cannot be pinned",
-			what);
+		return fail_fault(mapping, what);
 	if (err == -EEXIST)
 		return pn_fail(EEXIST,
 			"%s: the kernel holds a mapping there that the index does not", what);

@@ -291,8 +291,10 @@ static int resume_all(struct pn_domain *domain)
 	int ret = handover_resume(domain);
 
 	if (ret == -ENOMEM)
-		return pn_explain_enomem(&domain->rule, total_pages(domain), 0,
-			"taking over the mappings of the program before");
+		return pn_explain_enomem(&domain->rule,
+			&(struct pn_refused){.what = "taking over the mappings of the program "
+						     "before",
+				.pages = total_pages(domain)});
 	for (mapping = map_index_first(&domain->index); mapping && !ret;
 		mapping = map_index_next(&domain->index, mapping))
 		kernel_made(domain, mapping);

@@ -22,6 +22,7 @@ struct pn_vma {
 	bool io;        /* VM_IO or VM_PFNMAP: no memory */
 	bool dont_fork; /* VM_DONTCOPY */
 	bool secret;    /* memfd_secret() */
+	bool locked;    /* VM_LOCKED: mlock(), MAP_LOCKED */
 };
 
 struct pn_vmas {
@@ -106,6 +107,25 @@ int pn_populate(void *vaddr, uint64_t len, bool write);
 
 /* Are there that many bytes of memory left for 4 KiB pages? 0 or -ENOMEM. */
 int pn_memory_check(uint64_t bytes);
+
+/* room.c: the process's own control group (v2), below /sys/fs/cgroup: 0 or -ENOENT; and the one
+ * above a group, false at the top. No error text. */
+int pn_cgroup_own(char *group, size_t size);
+bool pn_cgroup_up(char *group);
+
+/* A control group with a limit of its own. */
+struct pn_cgroup_room {
+	char path[600];     /* of it, below /sys/fs/cgroup */
+	uint64_t max, used; /* bytes: memory.max, memory.current */
+	uint64_t left;      /* bytes, the page cache counted as left */
+	uint64_t oom;       /* how often nothing was left (memory.events); 0 if not known */
+};
+
+/* Of the process's own control group (v2) and those above it, the one that leaves least. 0; -ENOENT
+ * if none has a limit, or that cannot be seen. No error text. */
+int pn_cgroup_room(struct pn_cgroup_room *tightest);
+/* MemAvailable of the machine in bytes; UINT64_MAX: not known. */
+uint64_t pn_memory_available(void);
 
 /* MADV_DONTFORK for a region that is one mapping, unless the options say otherwise. A child must
  * neither share DMA memory by surprise nor make fork() copy pinned pages. */

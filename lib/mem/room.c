@@ -20,81 +20,114 @@ static uint64_t number_after(const char *text, const char *name)
 	return at ? strtoull(at + strlen(name), NULL, 10) : UINT64_MAX;
 }
 
-/*
- * What one control group (v2) leaves: its memory.max without what is in use, less the page cache,
- * which the kernel gives up first. UINT64_MAX: no limit there.
- */
-static uint64_t group_room(const char *group)
+/* A number in a file of a control group; 0: there is none. */
+static uint64_t group_number(const char *group, const char *file, const char *name)
 {
-	char path[700], text[8192];
-	uint64_t most, used, cache = 0, part;
-	size_t i;
-	static const char *const names[] = {"\ninactive_file ", "\nactive_file "};
+	char path[700], text[8192] = "\n";
+	uint64_t found;
 
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
-	if (pn_read_u64(path, &most)) /* "max" is not a number */
-		return UINT64_MAX;
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
-	if (pn_read_u64(path, &used))
-		return UINT64_MAX;
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.stat", group);
-	if (pn_read_file(path, text, sizeof(text)) < 0)
-		text[0] = '\0';
-	for (i = 0; i < PN_ARRAY_SIZE(names); i++) {
-		part = number_after(text, names[i]);
-		cache += part == UINT64_MAX ? 0 : part;
-	}
-	used -= cache < used ? cache : used;
-	return most > used ? most - used : 0;
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", group, file);
+	if (pn_read_file(path, text + 1, sizeof(text) - 1) < 0)
+		return 0;
+	found = number_after(text, name);
+	return found == UINT64_MAX ? 0 : found;
 }
 
-/* The least that the process's own control group and those above it leave. */
-static uint64_t cgroup_room(void)
+/*
+ * What one control group (v2) leaves: its memory.max without what is in use, less the page cache,
+ * which the kernel gives up first. False: no limit there.
+ */
+static bool group_room(const char *group, struct pn_cgroup_room *room)
 {
-	char text[600], *group, *end;
-	uint64_t room = UINT64_MAX, here;
+	char path[700];
+	uint64_t cache, used;
+
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
+	if (pn_read_u64(path, &room->max)) /* "max" is not a number */
+		return false;
+	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
+	if (pn_read_u64(path, &room->used))
+		return false;
+	cache = group_number(group, "memory.stat", "\ninactive_file ") +
+		group_number(group, "memory.stat", "\nactive_file ");
+	used = room->used - (cache < room->used ? cache : room->used);
+	room->left = room->max > used ? room->max - used : 0;
+	room->oom = group_number(group, "memory.events", "\noom ");
+	snprintf(room->path, sizeof(room->path), "%s", group);
+	return true;
+}
+
+int pn_cgroup_own(char *group, size_t size)
+{
+	char text[600], *at;
 
 	if (pn_read_file("/proc/self/cgroup", text, sizeof(text)) < 0)
+		return -ENOENT;
+	at = !strncmp(text, "0::", 3) ? text : strstr(text, "\n0::");
+	at = at ? strchr(at, '/') : NULL;
+	if (!at)
+		return -ENOENT;
+	at[strcspn(at, "\n")] = '\0';
+	return snprintf(group, size, "%s", at) < (int)size ? 0 : -ENOENT;
+}
+
+bool pn_cgroup_up(char *group)
+{
+	char *end = strrchr(group, '/');
+
+	if (!end || !group[1])
+		return false;
+	/* Of "/name" remains "/": inside a control group namespace that has limits too. */
+	*(end == group ? end + 1 : end) = '\0';
+	return true;
+}
+
+int pn_cgroup_room(struct pn_cgroup_room *tightest)
+{
+	struct pn_cgroup_room here;
+	char group[600];
+	bool found = false;
+
+	if (pn_cgroup_own(group, sizeof(group)))
+		return -ENOENT;
+	do {
+		if (group_room(group, &here) && (!found || here.left < tightest->left)) {
+			*tightest = here;
+			found = true;
+		}
+	} while (pn_cgroup_up(group));
+	return found ? 0 : -ENOENT;
+}
+
+uint64_t pn_memory_available(void)
+{
+	char text[4096];
+	uint64_t kilobytes;
+
+	if (pn_read_file("/proc/meminfo", text, sizeof(text)) < 0)
 		return UINT64_MAX;
-	group = !strncmp(text, "0::", 3) ? text : strstr(text, "\n0::");
-	group = group ? strchr(group, '/') : NULL;
-	if (!group)
-		return UINT64_MAX;
-	end = strchr(group, '\n');
-	if (end)
-		*end = '\0';
-	for (;;) {
-		here = group_room(group);
-		room = here < room ? here : room;
-		if (!group[1])
-			break;
-		end = strrchr(group, '/');
-		/* Of "/name" remains "/": inside a control group namespace that has limits too. */
-		*(end == group ? end + 1 : end) = '\0';
-	}
-	return room;
+	kilobytes = number_after(text, "MemAvailable:");
+	return kilobytes > UINT64_MAX >> 10 ? UINT64_MAX : kilobytes << 10;
 }
 
 /* Small pages are not reserved: what is not there ends with the kernel killing a process, so look
  * first. */
 int pn_memory_check(uint64_t bytes)
 {
-	char text[4096];
-	uint64_t room;
+	uint64_t available = pn_memory_available();
+	struct pn_cgroup_room group;
 
-	if (pn_read_file("/proc/meminfo", text, sizeof(text)) < 0)
+	if (available == UINT64_MAX)
 		return 0;
-	room = number_after(text, "MemAvailable:");
-	if (room != UINT64_MAX && bytes >> 10 > room)
+	if (bytes > available)
 		return pn_fail(ENOMEM,
 			"%" PRIu64 " bytes on 4 KiB pages are needed, %" PRIu64
 			" are available in this machine (MemAvailable)",
-			bytes, room << 10);
-	room = cgroup_room();
-	if (bytes > room)
+			bytes, available);
+	if (!pn_cgroup_room(&group) && bytes > group.left)
 		return pn_fail(ENOMEM,
 			"%" PRIu64 " bytes on 4 KiB pages are needed, memory.max of the control "
 			"group, or of one above it, leaves %" PRIu64,
-			bytes, room);
+			bytes, group.left);
 	return 0;
 }

@@ -99,6 +99,7 @@ static void parse_flags(char *text, struct pn_vma *vma)
 		vma->io |= !strcmp(flag, "io") || !strcmp(flag, "pf");
 		vma->hugetlb |= !strcmp(flag, "ht");
 		vma->dont_fork |= !strcmp(flag, "dc");
+		vma->locked |= !strcmp(flag, "lo");
 	}
 }
 

@@ -30,6 +30,10 @@ const char *pn_observer_name(enum pn_observer observer)
 		return "meter";
 	case PN_OBSERVER_MODEL:
 		return "model";
+	case PN_OBSERVER_METER_ZEROCOPY:
+		return "meter-zerocopy";
+	case PN_OBSERVER_TRIAL:
+		return "trial";
 	}
 	return "unknown";
 }

@@ -1,33 +1,53 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The unprivileged meter for user->locked_vm, which no file shows.
- * io_uring_register(IORING_REGISTER_BUFFERS) of one page adds one to that counter if counter + 1 <=
- * soft RLIMIT_MEMLOCK of the caller (io_uring/rsrc.c:__io_account_mem), so the smallest limit that
- * lets it succeed is the counter plus one. A child does this, with limits of its own.
+ * The unprivileged meter for user->locked_vm, which no file shows: a child with limits of its own
+ * searches for the smallest that lets a call through which the kernel compares with that counter.
+ * io_uring has one, MSG_ZEROCOPY another, for where io_uring is not allowed.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/capability.h>
-#include <linux/io_uring.h>
 
 #include "base_priv.h"
-#include "pins_priv.h"
+#include "meter_priv.h"
 
+/* linux/close_range.h, Linux 5.9. */
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#define UNSHARE_FDS (1u << 1)
+
+/* In the order in which they are tried. */
+static const struct way {
+	enum pn_observer observer;
+	int (*measure)(const struct rlimit *limit, uint64_t *pages);
+} ways[] = {
+	{PN_OBSERVER_METER, pn_meter_io_uring},
+	{PN_OBSERVER_METER_ZEROCOPY, pn_meter_zerocopy},
+};
+#define WAYS PN_ARRAY_SIZE(ways)
+
+/* In memory that parent and child share: what there is when the child ends, whoever ended it. */
 struct result {
-	int err;
+	int err;    /* of the child itself */
+	size_t way; /* the one it is at, or came to an end with */
+	int errs[WAYS];
 	uint64_t pages;
 };
 
-/* The child may share locks in an undefined state with threads that are not there: system calls
- * only from here on. */
+/*
+ * The child. Locks may be in an undefined state that belong to threads which are not there: system
+ * calls only from here on.
+ */
 
 static int drop_ipc_lock(void)
 {
@@ -42,43 +62,48 @@ static int drop_ipc_lock(void)
 	return 0;
 }
 
-/* 1: a page more fits under this limit; 0: it does not; or a negative errno. */
-static int fits(int ring, const struct iovec *page, const struct rlimit *limit, uint64_t pages)
+/*
+ * A table of fds of its own with nothing in it. It began with the caller's own table, so no file is
+ * held here that the caller closes meanwhile: the kernel does not copy what it is to close
+ * (fs/file.c:dup_fd() with a hole), before Linux 6.12 beyond the first 64.
+ */
+static int leave_fds(void)
 {
-	struct rlimit now = {pages << 12, limit->rlim_max};
-
-	if (setrlimit(RLIMIT_MEMLOCK, &now))
-		return -errno;
-	if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, page, 1))
-		return errno == ENOMEM ? 0 : -errno;
-	if (syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0))
-		return -errno;
-	return 1;
+	if (!syscall(SYS_close_range, 0u, ~0u, UNSHARE_FDS))
+		return 0;
+	return unshare(CLONE_FILES) ? -errno : 0;
 }
 
-/* Search for the smallest limit that fits, between low (does not) and high (does). */
-static int search(
-	int ring, const struct iovec *page, const struct rlimit *limit, struct result *result)
+int pn_meter_fits(const struct pn_meter_trial *trial, uint64_t limit)
 {
-	uint64_t low = 0, high, middle;
-	uint64_t most =
-		limit->rlim_max == RLIM_INFINITY ? UINT64_C(1) << 40 : limit->rlim_max >> 12;
+	struct rlimit now = {limit << 12, trial->limit.rlim_max};
+
+	return setrlimit(RLIMIT_MEMLOCK, &now) ? -errno : trial->once(trial);
+}
+
+/* The smallest limit that lets the trial through is the counter and what the trial costs. */
+int pn_meter_search(const struct pn_meter_trial *trial, uint64_t *pages)
+{
+	rlim_t hard = trial->limit.rlim_max;
+	uint64_t low = 0, high, middle,
+		 most = hard == RLIM_INFINITY ? UINT64_C(1) << 40 : hard >> 12;
 	int ret;
 
-	result->pages = most;
 	for (high = most < 1024 ? most : 1024;; high = high > most / 4 ? most : high * 4) {
-		ret = fits(ring, page, limit, high);
+		ret = pn_meter_fits(trial, high);
 		if (ret < 0)
 			return ret;
 		if (ret)
 			break;
-		if (high == most)
+		if (high == most) {
+			*pages = most >= trial->cost ? most - trial->cost + 1 : 0;
 			return -ERANGE;
+		}
 		low = high;
 	}
 	while (high - low > 1) {
 		middle = low + (high - low) / 2;
-		ret = fits(ring, page, limit, middle);
+		ret = pn_meter_fits(trial, middle);
 		if (ret < 0)
 			return ret;
 		if (ret)
@@ -86,138 +111,145 @@ static int search(
 		else
 			low = middle;
 	}
-	result->pages = high - 1;
+	*pages = high >= trial->cost ? high - trial->cost : 0;
 	return 0;
 }
 
-/*
- * Pages that a ring is charged: none up to Linux 6.12, its own memory on newer kernels
- * (io_uring/memmap.c). A second ring like the first shows it. Rings are freed late: a measurement
- * within half a second of another sees the rings of that one on such kernels.
- */
-static int ring_charge(
-	int ring, const struct iovec *page, const struct rlimit *limit, uint64_t with_one)
+/* Before a ring is made or a socket charged: both ask whether their maker is exempt. */
+static int prepare(struct rlimit *limit)
 {
-	struct io_uring_params params = {0};
-	struct result result = {0, 0};
-	int second, ret;
+	int ret = leave_fds();
 
-	if (setrlimit(RLIMIT_MEMLOCK, limit))
-		return -errno;
-	second = (int)syscall(SYS_io_uring_setup, 1, &params);
-	if (second < 0)
-		return errno == ENOMEM ? -ERANGE : -errno;
-	ret = fits(ring, page, limit, with_one + 1);
-	if (ret)
-		return ret < 0 ? ret : 0;
-	ret = search(ring, page, limit, &result);
+	if (!ret)
+		ret = drop_ipc_lock();
+	if (!ret && getrlimit(RLIMIT_MEMLOCK, limit))
+		ret = -errno;
 	if (ret)
 		return ret;
-	return result.pages > with_one && result.pages - with_one <= with_one
-		       ? (int)(result.pages - with_one)
-		       : 0;
+	/* The most there is, as newer kernels charge a ring itself. */
+	limit->rlim_cur = limit->rlim_max;
+	return setrlimit(RLIMIT_MEMLOCK, limit) ? -errno : 0;
 }
 
-static void child(int out)
+/* From way number result->way on. */
+static void child(struct result *result)
 {
-	struct io_uring_params params = {0};
-	struct result result = {0, 0};
 	struct rlimit limit;
-	struct iovec page;
-	int ring, ret;
 
-	/* Before the ring is made: it remembers whether its maker was exempt
-	 * (io_uring.c:io_uring_create). */
-	result.err = drop_ipc_lock();
-	if (result.err)
-		goto done;
-	if (getrlimit(RLIMIT_MEMLOCK, &limit)) {
-		result.err = -errno;
-		goto done;
+	result->err = prepare(&limit);
+	if (result->err)
+		_exit(0);
+	/* Until it is known otherwise: a filter may end the process at any call. */
+	for (;; result->way++) {
+		result->errs[result->way] = -EIO;
+		result->errs[result->way] = ways[result->way].measure(&limit, &result->pages);
+		if (!result->errs[result->way] || result->errs[result->way] == -ERANGE ||
+			result->way + 1 == WAYS)
+			_exit(0);
 	}
-	page.iov_len = 4096;
-	page.iov_base = mmap(NULL, page.iov_len, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (page.iov_base == MAP_FAILED) {
-		result.err = -errno;
-		goto done;
-	}
-	/* The most there is, as newer kernels charge the ring itself. */
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_MEMLOCK, &limit);
-	ring = (int)syscall(SYS_io_uring_setup, 1, &params);
-	if (ring < 0) {
-		result.err = errno == ENOMEM ? -ERANGE : -errno;
-		result.pages = limit.rlim_max >> 12;
-		goto done;
-	}
-	result.err = search(ring, &page, &limit, &result);
-	if (!result.err) {
-		ret = ring_charge(ring, &page, &limit, result.pages);
-		if (ret < 0) {
-			result.err = ret;
-			result.pages = limit.rlim_max >> 12;
-		} else {
-			result.pages -= (uint64_t)ret;
-		}
-	}
-done:
-	while (write(out, &result, sizeof(result)) < 0 && errno == EINTR)
-		;
-	_exit(0);
 }
 
-static int fail_meter(int err)
+/*
+ * The caller
+ */
+
+/* Whether it is the first that cannot be used, or (after it) the second. */
+static const char *why_not(int err)
 {
 	switch (err) {
 	case -ENOSYS:
-		return pn_fail(ENOSYS, "user->locked_vm cannot be measured: this kernel has no "
-				       "io_uring (or a seccomp filter "
-				       "hides it)");
+		return "this kernel has no such call, or a seccomp filter hides it";
 	case -EPERM:
 	case -EACCES:
-		return pn_fail(-err, "user->locked_vm cannot be measured: io_uring is not allowed "
-				     "to this process (sysctl "
-				     "kernel.io_uring_disabled, or a seccomp filter)");
-	case -ERANGE:
-		return pn_fail(ERANGE, "user->locked_vm is at or above the hard RLIMIT_MEMLOCK, so "
-				       "it cannot be measured "
-				       "exactly");
+		return "it is not allowed to this process (sysctl kernel.io_uring_disabled, or a "
+		       "seccomp filter)";
+	case -EIO:
+		return "the child was ended at it (a seccomp filter)";
+	case -EOPNOTSUPP:
+		return "this kernel does not compare it with the limit";
 	default:
-		return pn_fail(-err, "user->locked_vm cannot be measured: %s", strerror(-err));
+		return strerror(-err);
 	}
+}
+
+static int fail_range(void)
+{
+	return pn_fail(ERANGE, "user->locked_vm is at or above the hard RLIMIT_MEMLOCK, or so near "
+			       "to it that it cannot be measured exactly");
+}
+
+static int conclude(struct result *result, struct pn_figure *figure)
+{
+	int err = result->errs[result->way];
+
+	if (result->err)
+		return pn_fail(-result->err, "user->locked_vm cannot be measured: %s",
+			strerror(-result->err));
+	/* No ring for want of room under the limit: that much is known. */
+	if (err && err != -ERANGE && result->errs[0] == -ENOMEM)
+		return pn_fail(ENOMEM,
+			"user->locked_vm cannot be measured: no ring of io_uring could be made "
+			"(ENOMEM: the limit, or no memory), and MSG_ZEROCOPY cannot be used: %s",
+			why_not(err));
+	if (err && err != -ERANGE) {
+		pn_fail(-result->errs[0],
+			"user->locked_vm cannot be measured: io_uring cannot be used: %s",
+			why_not(result->errs[0]));
+		return pn_fail_append(result->errs[0], "; MSG_ZEROCOPY neither: %s", why_not(err));
+	}
+	figure->pages = result->pages;
+	figure->observer = ways[result->way].observer;
+	return err ? fail_range() : 0;
+}
+
+/* Have a child do it; 1 if it was ended by a signal. No exit signal: an application's SIGCHLD
+ * handler and its wait() calls never see this child. */
+static int run_child(struct result *result)
+{
+	int status = 0;
+	long pid;
+
+	pid = syscall(SYS_clone, (unsigned long)CLONE_FILES, NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		child(result);
+	if (pid < 0)
+		return pn_explain_fork(errno, "user->locked_vm cannot be measured: no child");
+	while (waitpid((pid_t)pid, &status, (int)__WCLONE) < 0) {
+		if (errno != EINTR)
+			break;
+	}
+	return WIFSIGNALED(status);
+}
+
+int pn_meter_measure(struct pn_figure *figure)
+{
+	struct result *result;
+	int ret;
+
+	*figure = (struct pn_figure){0, PN_OBSERVER_NONE};
+	result = mmap(
+		NULL, sizeof(*result), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (result == MAP_FAILED)
+		return pn_fail(errno, "user->locked_vm cannot be measured: no memory: %s",
+			strerror(errno));
+	result->err = -EIO;
+	do
+		ret = run_child(result);
+	/* Ended at one way, it may come through at the next. */
+	while (ret > 0 && !result->err && ++result->way < WAYS);
+	if (result->way == WAYS)
+		result->way = WAYS - 1;
+	if (ret >= 0)
+		ret = conclude(result, figure);
+	munmap(result, sizeof(*result));
+	return ret;
 }
 
 int pn_meter_user_locked(uint64_t *pages)
 {
-	struct result result = {-EIO, 0};
-	int fds[2], status;
-	ssize_t got;
-	long pid;
+	struct pn_figure figure;
+	int ret = pn_meter_measure(&figure);
 
-	if (pipe2(fds, O_CLOEXEC))
-		return fail_meter(-errno);
-	/* No exit signal: an application's SIGCHLD handler and its wait() calls never see this
-	 * child. */
-	pid = syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
-	if (pid == 0) {
-		close(fds[0]);
-		child(fds[1]);
-	}
-	close(fds[1]);
-	if (pid < 0) {
-		result.err = -errno;
-		close(fds[0]);
-		return fail_meter(result.err);
-	}
-	do
-		got = read(fds[0], &result, sizeof(result));
-	while (got < 0 && errno == EINTR);
-	close(fds[0]);
-	while (waitpid((pid_t)pid, &status, (int)__WCLONE) < 0 && errno == EINTR)
-		;
-	if (got != (ssize_t)sizeof(result))
-		result.err = -EIO;
-	*pages = result.pages;
-	return result.err ? fail_meter(result.err) : 0;
+	*pages = figure.pages;
+	return ret;
 }

@@ -154,16 +154,25 @@ static bool in_initial_namespace(void)
 	return stat("/proc/thread-self/ns/user", &st) || st.st_ino == USER_NAMESPACE_INITIAL;
 }
 
-bool pn_capable_now(int capability)
+/* Of the calling thread: credentials are a thread's own. */
+static bool in_effect(int capability)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
 
-	/* Of the calling thread: credentials are a thread's own. */
 	if (syscall(SYS_capget, &header, data))
 		return false;
-	return data[CAP_TO_INDEX(capability)].effective & (uint32_t)CAP_TO_MASK(capability) &&
-	       in_initial_namespace();
+	return data[CAP_TO_INDEX(capability)].effective & (uint32_t)CAP_TO_MASK(capability);
+}
+
+bool pn_capable_now(int capability)
+{
+	return in_effect(capability) && in_initial_namespace();
+}
+
+bool pn_capable_elsewhere(int capability)
+{
+	return in_effect(capability) && !in_initial_namespace();
 }
 
 /*

@@ -35,7 +35,9 @@ int pn_proc_start_time(pid_t pid, uint64_t *start_time);
  * root of a container with its own has no such capability.
  */
 bool pn_capable_now(int capability);
-/* The same of CAP_IPC_LOCK, which exempts from RLIMIT_MEMLOCK. */
+/* Does it have it in a user namespace of its own only, where it thinks itself root? */
+bool pn_capable_elsewhere(int capability);
+/* The same of CAP_IPC_LOCK in the initial one, which exempts from RLIMIT_MEMLOCK. */
 bool pn_exempt_now(void);
 
 /* The ledger of one domain. */
@@ -90,13 +92,35 @@ void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *cha
  */
 int pn_pins_report_fd(struct pn_pins_report **out, int fd, bool measure_user);
 
+/* What the kernel refused. */
+struct pn_refused {
+	const char *what;   /* in words, to begin the reason with */
+	uint64_t pages;     /* 4 KiB pages that it would have been charged */
+	uint64_t more;      /* pages of mappings that were to be made after it */
+	uint64_t page_size; /* bytes, of the memory; 0: of several kinds */
+};
+
+/* It was refused with ENOMEM: find out why by looking, set the reason, return -ENOMEM. */
+int pn_explain_enomem(const struct pn_charge_rule *rule, const struct pn_refused *refused);
+
+/* A child could not be made: find out why by looking, set the reason, return -err. */
+int pn_explain_fork(int err, const char *what);
+
 /*
- * A mapping of so many pages was refused with ENOMEM: find out why by looking, set the reason,
- * return -ENOMEM. more: pages of mappings that were to be made after it; what: the mapping in
- * words.
+ * Parts of it, each a clause for a text, cut to size, or "" and false if there is nothing to say.
+ * explain_holders.c: who has the pages of a counter that an observer saw. explain_memory.c: memory
+ * that the kernel cannot hold in place. explain_room.c: nothing left in the control group or in the
+ * machine; pn_explain_left(): what is left.
  */
-int pn_explain_enomem(
-	const struct pn_charge_rule *rule, uint64_t pages, uint64_t more, const char *what);
+bool pn_explain_holders(
+	enum pn_counter counter, const struct pn_figure *figure, char *text, size_t size);
+bool pn_explain_unpinnable(const struct pn_refused *refused, char *text, size_t size);
+bool pn_explain_room(const struct pn_refused *refused, char *text, size_t size);
+void pn_explain_left(char *text, size_t size);
+
+/* meter.c: pn_meter_user_locked(), and by which meter. On -ERANGE it is the least that it can be;
+ * on other failures nobody's. */
+int pn_meter_measure(struct pn_figure *figure);
 
 /* What other ledgers of this process predict, in pages; 0 where there are none. */
 void pn_pins_own_predicted(uint64_t predicted[PN_COUNTER_MAX]);

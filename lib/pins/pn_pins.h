@@ -46,13 +46,17 @@ struct pn_charge_rule {
 
 /** Where a figure comes from. */
 enum pn_observer {
-	PN_OBSERVER_NONE,  /**< it could not be observed */
-	PN_OBSERVER_PROC,  /**< /proc/PID/status */
-	PN_OBSERVER_METER, /**< measured with one-page io_uring registrations in a child */
-	PN_OBSERVER_MODEL, /**< not observed: the sum over the ledgers */
+	PN_OBSERVER_NONE,           /**< it could not be observed */
+	PN_OBSERVER_PROC,           /**< /proc/PID/status */
+	PN_OBSERVER_METER,          /**< measured with one-page io_uring registrations in a child */
+	PN_OBSERVER_MODEL,          /**< not observed: the sum over the ledgers */
+	PN_OBSERVER_METER_ZEROCOPY, /**< measured with MSG_ZEROCOPY in a child */
+	/** The kernel's own comparison with the limit, asked with a call that it refuses either
+	 * way. */
+	PN_OBSERVER_TRIAL,
 };
 
-/** "none", "proc", "meter", "model". */
+/** "none", "proc", "meter", "model", "meter-zerocopy", "trial". */
 PN_API const char *pn_observer_name(enum pn_observer observer);
 
 /** No limit, or no such figure. */
@@ -157,17 +161,19 @@ PN_API uint64_t pn_charge_pages(uint64_t vaddr, uint64_t len);
 
 /**
  * Measure user->locked_vm of the caller's real uid, in pages, without privilege: a child lowers its
- * own soft RLIMIT_MEMLOCK and registers one page with io_uring; the smallest limit that lets it is
- * the counter plus one.
+ * own soft RLIMIT_MEMLOCK and registers one page with io_uring, or, where that is not allowed,
+ * sends with MSG_ZEROCOPY on a socket without a connection; the smallest limit that lets it is the
+ * counter plus what that costs. The child has none of the caller's files.
  *
  * @param[out] pages the counter
  * Exact on Linux 6.1 and 6.12. Newer kernels charge the child's rings too and free them late: there
  * the rings are measured and taken off, but a second measurement within half a second sees the
  * first one's.
  *
- * @return 0; -ENOSYS, -EPERM or -EACCES when io_uring is not there or not allowed; -ERANGE if the
- * counter is at or above the hard limit (pages gets the hard limit); another negative errno. It
- * forks and takes about a millisecond: not for mapping or data paths.
+ * @return 0; -ENOSYS, -EPERM or -EACCES when io_uring is not there or not allowed, nor MSG_ZEROCOPY
+ * instead; -ERANGE if the counter is at or above the hard limit, or a page below it (pages gets the
+ * least that it can be); -EAGAIN, -ENOMEM and others when no child can be made, with the reason;
+ * another negative errno. It forks and takes about a millisecond: not for mapping or data paths.
  */
 PN_API int pn_meter_user_locked(uint64_t *pages);
 

@@ -111,7 +111,8 @@ static bool unexplained(
 {
 	if (counter == PN_COUNTER_USER_LOCKED) {
 		*pages = (int64_t)(process->observed[counter].pages - process->user_predicted);
-		return process->observed[counter].observer == PN_OBSERVER_METER;
+		return process->observed[counter].observer == PN_OBSERVER_METER ||
+		       process->observed[counter].observer == PN_OBSERVER_METER_ZEROCOPY;
 	}
 	if (process->observed[counter].observer != PN_OBSERVER_PROC ||
 		process->before[counter] == UINT64_MAX)

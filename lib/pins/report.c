@@ -362,10 +362,10 @@ static void observe_users(struct gather *gather)
 	size_t i, k;
 
 	if (gather->query->measure_user) {
-		if (pn_meter_user_locked(&measured.pages))
+		if (pn_meter_measure(&measured)) {
 			note(report, "%s", pn_error());
-		else
-			measured.observer = PN_OBSERVER_METER;
+			measured.observer = PN_OBSERVER_NONE;
+		}
 	}
 	for (i = 0; i < report->process_count; i++) {
 		for (k = 0, sum = 0; k < report->process_count; k++) {

@@ -16,7 +16,7 @@ INCLUDES = ["-I" + d for d in ["lib", *FOLDERS]]
 MAY_USE = {
     "lib/base": [],
     "lib/mem": ["lib/base"],
-    "lib/pins": ["lib/base"],
+    "lib/pins": ["lib/base", "lib/mem"],
     "lib/dma": ["lib/base", "lib/mem", "lib/pins"],
     "lib/pci": ["lib/base", "lib/mem", "lib/pins", "lib/dma"],
     "lib/pkt": ["lib/base", "lib/mem"],

@@ -20,12 +20,12 @@ const char *ledgers;
 char refused_reason[PN_ERROR_MAX];
 unsigned int reports_every = 16;
 
-int __wrap_pn_meter_user_locked(uint64_t *pages);
+int __wrap_pn_meter_measure(struct pn_figure *figure);
 
 /* What is measured where the kernel says ENOMEM: the model's counter, and at once. */
-int __wrap_pn_meter_user_locked(uint64_t *pages)
+int __wrap_pn_meter_measure(struct pn_figure *figure)
 {
-	*pages = model.user;
+	*figure = (struct pn_figure){model.user, PN_OBSERVER_METER};
 	return 0;
 }
 
