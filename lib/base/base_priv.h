@@ -18,6 +18,8 @@
 /* Set the thread's error text and return -err, so that "return pn_fail(EINVAL, ...)" does both. err
  * is positive. */
 int pn_fail(int err, const char *fmt, ...) PN_PRINTF(2, 3);
+/* No failure so far: the text is empty. */
+void pn_error_clear(void);
 
 /*
  * Put words before the text that is there already ("opening port 1: ..."), and return err, which is

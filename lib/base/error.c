@@ -37,8 +37,13 @@ int pn_fail(int err, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	memcpy(error_text, text, sizeof(text));
+	memcpy(error_text, text, strlen(text) + 1);
 	return -err;
+}
+
+void pn_error_clear(void)
+{
+	error_text[0] = '\0';
 }
 
 int pn_fail_prefix(int err, const char *fmt, ...)

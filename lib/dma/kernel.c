@@ -111,6 +111,14 @@ static void tell_charge(struct pn_domain *domain, bool exempt)
 	domain->exempt = exempt;
 }
 
+/* Where the exempt are charged alike, it is only what reports show as the limit. */
+static bool exempt_for(const struct pn_domain *domain)
+{
+	const struct pn_charge_rule *rule = &domain->rule;
+
+	return pn_exempt_still(rule->counters == rule->exempt_counters && domain->exempt);
+}
+
 /*
  * Sharing
  */
@@ -224,11 +232,11 @@ undo:
 int kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more)
 {
 	struct pn_backend_map view = kernel_view(mapping);
-	bool exempt = pn_exempt_now();
+	bool exempt = exempt_for(domain);
 	int ret;
 
 	tell_charge(domain, exempt);
-	pn_fail(0, "%s", "");
+	pn_error_clear();
 	ret = copy_equal(domain, mapping, &view);
 	if (ret == -ENOENT) {
 		ret = domain->backend->map(domain->ctx, &view);

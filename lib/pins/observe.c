@@ -177,17 +177,29 @@ bool pn_capable_elsewhere(int capability)
 
 /*
  * A thread whose permitted set has lost the capability gets it back by execve() only
- * (security/commoncap.c): asked once, such a thread needs no further system call for a map.
+ * (security/commoncap.c), and one that has left the initial user namespace cannot come back
+ * (kernel/user_namespace.c: cap_capable() says no to a namespace above): asked once, such a thread
+ * needs no further system call for a map.
  */
 static __thread bool never_exempt;
 
-bool pn_exempt_now(void)
+bool pn_exempt_still(bool before)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
 	struct __user_cap_data_struct data[2];
+	const struct __user_cap_data_struct *word = &data[CAP_TO_INDEX(CAP_IPC_LOCK)];
 
 	if (never_exempt || syscall(SYS_capget, &header, data))
 		return false;
-	never_exempt = !(data[CAP_TO_INDEX(CAP_IPC_LOCK)].permitted & CAP_TO_MASK(CAP_IPC_LOCK));
-	return !never_exempt && pn_capable_now(CAP_IPC_LOCK);
+	never_exempt = !(word->permitted & CAP_TO_MASK(CAP_IPC_LOCK));
+	if (never_exempt || !(word->effective & CAP_TO_MASK(CAP_IPC_LOCK)))
+		return false;
+	if (!before)
+		never_exempt = !in_initial_namespace();
+	return !never_exempt;
+}
+
+bool pn_exempt_now(void)
+{
+	return pn_exempt_still(false);
 }

@@ -39,6 +39,11 @@ bool pn_capable_now(int capability);
 bool pn_capable_elsewhere(int capability);
 /* The same of CAP_IPC_LOCK in the initial one, which exempts from RLIMIT_MEMLOCK. */
 bool pn_exempt_now(void);
+/*
+ * Likewise, quicker: whoever was exempt before and has the capability still is taken to be in the
+ * namespace that it was in.
+ */
+bool pn_exempt_still(bool before);
 
 /* The ledger of one domain. */
 struct pn_ledger;
