@@ -149,7 +149,7 @@ int limits_guess(struct pn_domain *domain);
 struct limits_plan {
 	struct pn_backend_limits kernel; /* ranges NULL: they stay as they are */
 	uint64_t held;                   /* mappings that the kernel held when it told them */
-	struct pn_iova_range *ranges;
+	struct pn_iova_range *ranges;    /* where IOVAs are chosen, and may be demanded if known */
 	unsigned int range_count;
 	struct iova_space space;
 };
@@ -167,6 +167,8 @@ void limits_drop(struct limits_plan *plan);
 unsigned int limits_bits(const struct pn_domain *domain, const struct attached *but);
 /* The ranges in force again, for these bits. 0, -ERANGE or -ENOMEM. */
 int limits_narrow(struct pn_domain *domain, unsigned int bits);
+/* May Pinion choose these IOVAs? A caller may demand others before the limits are known. */
+bool limits_may_choose(const struct pn_domain *domain, uint64_t iova, uint64_t len);
 /* The smallest page that can be mapped, bytes. */
 uint64_t limits_page(uint64_t page_sizes);
 

@@ -43,6 +43,7 @@ int iova_space_init(
 
 	memset(space, 0, sizeof(*space));
 	space->runs.weigh = weigh_run;
+	space->window.last = UINT64_MAX;
 	if (!ranges_ordered(ranges, count))
 		return -EINVAL;
 	if (!count)
@@ -159,11 +160,14 @@ int iova_space_take(struct iova_space *space, uint64_t iova, uint64_t len)
 	return 0;
 }
 
-/* The lowest aligned address of a run that has room for len; false if there is none. */
-static bool fits(uint64_t first, uint64_t last, uint64_t len, uint64_t align, uint64_t *iova)
+/* The lowest aligned address of a run that has room for len in a window; false: there is none. */
+static bool fits(struct pn_iova_range window, uint64_t first, uint64_t last, uint64_t len,
+	uint64_t align, uint64_t *iova)
 {
 	uint64_t start = first < PN_PAGE_4K ? PN_PAGE_4K : first;
 
+	start = start < window.first ? window.first : start;
+	last = last > window.last ? window.last : last;
 	if (start > UINT64_MAX - (align - 1))
 		return false;
 	start = pn_align_up(start, align);
@@ -187,7 +191,7 @@ static bool find_run(struct iova_space *space, uint64_t len, uint64_t align, str
 			*at = sorted_next(runs, *at)) {
 			first = sorted_key(runs, *at);
 			last = sorted_value(runs, *at);
-			if (fits(first, last, len, align, iova))
+			if (fits(space->window, first, last, len, align, iova))
 				return true;
 			longest = last - first > longest ? last - first : longest;
 		}

@@ -20,6 +20,8 @@ struct iova_space {
 	unsigned int range_count;
 	uint64_t free; /* bytes, modulo 2^64 */
 	size_t pieces; /* taken and not given back */
+	/* Where iova_space_find() looks; what is taken may lie elsewhere. All, after init. */
+	struct pn_iova_range window;
 };
 
 /* All of the ranges, which are sorted and disjoint, are free. 0, -EINVAL, -ENOMEM. */
@@ -41,9 +43,9 @@ bool iova_space_is_free(struct iova_space *space, uint64_t iova, uint64_t len);
 /* Exactly this. 0; -EINVAL: not within one range; -EEXIST: not all free; -ENOMEM. */
 int iova_space_take(struct iova_space *space, uint64_t iova, uint64_t len);
 /*
- * The lowest run of len bytes at a multiple of align, a power of two, that is free. Never in the
- * first 4096 bytes: an IOVA of 0 looks like no address. 0; -EINVAL for a len of 0 or such an align;
- * -ENOSPC: there is none.
+ * The lowest run of len bytes at a multiple of align, a power of two, that is free and in the
+ * window. Never in the first 4096 bytes: an IOVA of 0 looks like no address. 0; -EINVAL for a len
+ * of 0 or such an align; -ENOSPC: there is none.
  */
 int iova_space_find(struct iova_space *space, uint64_t len, uint64_t align, uint64_t *iova);
 /* The same, and take it; -ENOMEM. */

@@ -12,9 +12,10 @@
 #include "domain.h"
 
 /*
- * Before a device is attached the kernel cannot say which IOVAs are valid. 4 GiB to 2^39: above the
- * interrupt window and the reserved ranges of firmware, within the 39 bits that every VT-d unit
- * has. For devices that cannot send that: from 1 MiB to the interrupt window. Attach looks again.
+ * Before a device is attached the kernel cannot say which IOVAs are valid. Those that Pinion
+ * chooses are from 4 GiB to 2^39: above the interrupt window and the reserved ranges of firmware,
+ * within the 39 bits that every VT-d unit has. For devices that cannot send that: from 1 MiB to the
+ * interrupt window. A caller may demand others. Attach looks again.
  */
 #define GUESS_FIRST     (UINT64_C(1) << 32)
 #define GUESS_LAST      ((UINT64_C(1) << 39) - 1)
@@ -74,11 +75,20 @@ static struct pn_iova_range guess_for(unsigned int bits)
 int limits_guess(struct pn_domain *domain)
 {
 	struct pn_iova_range guess = guess_for(domain->iova_bits);
+	struct pn_iova_range all = {0, highest(domain->iova_bits)};
 
 	domain->ranges = clip(&guess, 1, domain->iova_bits, &domain->range_count);
-	if (!domain->ranges || iova_space_init(&domain->space, domain->ranges, domain->range_count))
+	if (!domain->ranges || iova_space_init(&domain->space, &all, 1))
 		return pn_fail(ENOMEM, "no memory for the ranges of valid IOVAs");
+	domain->space.window = domain->ranges[0];
 	return 0;
+}
+
+bool limits_may_choose(const struct pn_domain *domain, uint64_t iova, uint64_t len)
+{
+	const struct pn_iova_range *window = &domain->space.window;
+
+	return iova >= window->first && iova <= window->last && len - 1 <= window->last - iova;
 }
 
 static bool within(
@@ -219,33 +229,56 @@ int limits_plan(struct pn_domain *domain, struct pn_backend_limits *limits, unsi
 	return 0;
 }
 
-int limits_narrow(struct pn_domain *domain, unsigned int bits)
+static int fail_narrow(const struct mapping *mapping, unsigned int bits)
 {
-	struct pn_iova_range guess = guess_for(bits), *ranges;
-	struct limits_plan plan = {.held = 0};
+	return pn_fail(ERANGE,
+		"the device sends %u bits of an IOVA, and a mapping stands at %#" PRIx64
+		" to %#" PRIx64 ": unmap that first, or create the domain with iova_bits %u",
+		bits, mapping->iova, mapping->iova + (mapping->len - 1), bits);
+}
+
+/* Nothing is known yet: all that the device can send, and the guess to choose from. */
+static int plan_guess(struct pn_domain *domain, unsigned int bits, struct limits_plan *plan)
+{
+	struct pn_iova_range guess = guess_for(bits), all = {0, highest(bits)};
+	struct mapping *mapping = outside(domain, &all, 1);
+
+	if (mapping)
+		return fail_narrow(mapping, bits);
+	plan->ranges = clip(&guess, 1, bits, &plan->range_count);
+	if (!plan->ranges || build_space(domain, &all, 1, &plan->space)) {
+		free(plan->ranges);
+		return pn_fail(ENOMEM, "no memory for the ranges of valid IOVAs");
+	}
+	plan->space.window = plan->ranges[0];
+	return 0;
+}
+
+static int plan_known(struct pn_domain *domain, unsigned int bits, struct limits_plan *plan)
+{
+	struct pn_iova_range *ranges;
 	struct mapping *mapping;
 	unsigned int count;
 	int ret;
 
-	if (domain->limits_known)
-		ranges = clip(domain->kernel_ranges, domain->kernel_range_count, bits, &count);
-	else
-		ranges = clip(&guess, 1, bits, &count);
+	ranges = clip(domain->kernel_ranges, domain->kernel_range_count, bits, &count);
 	if (!ranges)
 		return pn_fail(ENOMEM, "no memory for the ranges of valid IOVAs");
 	mapping = outside(domain, ranges, count);
-	if (mapping)
-		ret = pn_fail(ERANGE,
-			"the device sends %u bits of an IOVA, and a mapping stands at %#" PRIx64
-			" to %#" PRIx64
-			": unmap that first, or create the domain with iova_bits %u",
-			bits, mapping->iova, mapping->iova + (mapping->len - 1), bits);
-	else
-		ret = plan_ranges(domain, ranges, count, &plan);
-	if (ret) {
+	ret = mapping ? fail_narrow(mapping, bits) : plan_ranges(domain, ranges, count, plan);
+	if (ret)
 		free(ranges);
-		return ret;
-	}
-	limits_commit(domain, &plan);
-	return 0;
+	return ret;
+}
+
+int limits_narrow(struct pn_domain *domain, unsigned int bits)
+{
+	struct limits_plan plan = {.held = 0};
+	int ret;
+
+	ret = domain->limits_known ? plan_known(domain, bits, &plan)
+				   : plan_guess(domain, bits, &plan);
+	if (!ret)
+		limits_commit(domain, &plan);
+	return ret;
 }

@@ -253,14 +253,15 @@ static int fail_take(const struct pn_domain *domain, uint64_t iova, uint64_t len
 	if (iova > UINT64_MAX - (len - 1))
 		return pn_fail(
 			EINVAL, "IOVA %#" PRIx64 " with length %#" PRIx64 " wraps", iova, len);
+	if (!domain->limits_known && !domain->backend->live)
+		return pn_fail(EINVAL,
+			"IOVAs %#" PRIx64 " to %#" PRIx64 " have more than the domain's %u bits",
+			iova, iova + (len - 1), limits_bits(domain, NULL));
 	return pn_fail(EINVAL,
 		"IOVAs %#" PRIx64 " to %#" PRIx64
-		" are not within one of the %u valid ranges (%s%#" PRIx64 " to %#" PRIx64 "%s)",
+		" are not within one of the %u valid ranges (%s%#" PRIx64 " to %#" PRIx64 ")",
 		iova, iova + (len - 1), count, count > 1 ? "the first is " : "",
-		count ? ranges[0].first : 0, count ? ranges[0].last : 0,
-		domain->limits_known || domain->backend->live
-			? ""
-			: "; assumed, no device is attached yet");
+		count ? ranges[0].first : 0, count ? ranges[0].last : 0);
 }
 
 /* The IOVAs that the backend says the memory has. */
@@ -289,6 +290,12 @@ static int place_given(struct pn_domain *domain, struct request *request, uint64
 	return 0;
 }
 
+/* Who takes no others has to see at attach whether they are valid. */
+static bool may_be_identical(const struct pn_domain *domain, uint64_t vaddr, uint64_t len)
+{
+	return domain->iova_mode == PN_IOVA_VA_ONLY || limits_may_choose(domain, vaddr, len);
+}
+
 /* Take IOVAs: the caller's, the virtual addresses, or free ones. */
 static int place(struct pn_domain *domain, struct request *request, uint64_t *iova)
 {
@@ -300,7 +307,7 @@ static int place(struct pn_domain *domain, struct request *request, uint64_t *io
 		if (ret)
 			return ret;
 	} else if (*iova == PN_IOVA_ANY && domain->iova_mode != PN_IOVA_ALLOCATE &&
-		   in_line(request)) {
+		   in_line(request) && may_be_identical(domain, vaddr, request->len)) {
 		ret = take_at(domain, request, vaddr);
 		if (!ret)
 			*iova = vaddr;

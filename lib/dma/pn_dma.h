@@ -123,10 +123,11 @@ PN_API int pn_domain_destroy(struct pn_domain *domain);
  *
  * With no device attached the mapping is queued: it costs and pins nothing until the first device
  * is attached, and that attach makes it or fails. Until then the kernel cannot say which IOVAs are
- * valid, and only those from 4 GiB to 2^39 - 1 are taken (with iova_bits of 32 and less, those from
- * 1 MiB on): attach first to demand others. An IOVA given out stays valid across detach and
- * attach. Kernel: VFIO_IOMMU_MAP_DMA; IOMMU_IOAS_MAP, _MAP_FILE (for regions with a file, where the
- * kernel has it) or _COPY.
+ * valid: those that Pinion chooses are from 4 GiB to 2^39 - 1 (with iova_bits of 32 and less, from
+ * 1 MiB on); any other that the caller demands is taken, and the attach refuses it if the kernel
+ * or the device would. An IOVA given out stays valid across detach and attach. Kernel:
+ * VFIO_IOMMU_MAP_DMA; IOMMU_IOAS_MAP, _MAP_FILE (for regions with a file, where the kernel has it)
+ * or _COPY.
  *
  * @param domain  the domain
  * @param region  the memory; stays in use until it is unmapped

@@ -294,7 +294,9 @@ static void spoil(struct request *request, struct allowed *allowed)
 		request->prot = (enum pn_prot)(any(2) * 4);
 		break;
 	default:
-		request->iova = UINT64_C(1) << 56;
+		/* Before an attach any place may be demanded. */
+		request->iova =
+			info_of(run.fixture->domain).limits_known ? UINT64_C(1) << 56 : PAGE + 1;
 		break;
 	}
 	allow(allowed, EINVAL);
