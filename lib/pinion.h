@@ -5,6 +5,7 @@
 
 #include "pn_base.h"
 #include "pn_dma.h"
+#include "pn_events.h"
 #include "pn_mem.h"
 #include "pn_model.h"
 #include "pn_pci.h"

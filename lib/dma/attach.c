@@ -127,6 +127,7 @@ static int attach_locked(
 	*end = entry;
 	domain->device_count++;
 	domain_tell_devices(domain);
+	pn_ledger_event(domain->ledger, PN_EVENT_ATTACH, entry->address);
 	*device_fd = entry->fd;
 	return 0;
 
@@ -152,8 +153,7 @@ int pn_domain_attach(struct pn_domain *domain, const struct pn_dma_device *devic
 	if (ret)
 		return ret;
 	ret = attach_locked(domain, device, device_fd);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_ATTACH, ret, 0, 0);
 }
 
 /* A device has gone: what it could not reach may be valid now. */
@@ -205,7 +205,6 @@ static void detach_locked(struct pn_domain *domain, int device_fd)
 	if (domain->dirty && domain->device_count == 1)
 		(void)domain->backend->dirty_set(domain->ctx, false);
 	*at = entry->next;
-	free(entry);
 	domain->device_count--;
 	ret = domain->backend->detach(domain->ctx, device_fd);
 	if (ret) {
@@ -220,6 +219,8 @@ static void detach_locked(struct pn_domain *domain, int device_fd)
 	else
 		renew_limits(domain);
 	domain_tell_devices(domain);
+	pn_ledger_event(domain->ledger, PN_EVENT_DETACH, entry->address);
+	free(entry);
 }
 
 void pn_domain_detach(struct pn_domain *domain, int device_fd)
@@ -227,7 +228,7 @@ void pn_domain_detach(struct pn_domain *domain, int device_fd)
 	if (domain_enter(domain))
 		return;
 	detach_locked(domain, device_fd);
-	domain_leave(domain);
+	domain_end(domain, PN_EVENT_DETACH, 0, 0, 0);
 }
 
 static struct attached *find_fd(struct pn_domain *domain, int device_fd)
@@ -263,8 +264,7 @@ int pn_domain_device_bits(struct pn_domain *domain, int device_fd, unsigned int 
 	if (!ret)
 		device->bits = bits;
 leave:
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_DEVICE_BITS, ret, 0, 0);
 }
 
 int pn_domain_device_fd(struct pn_domain *domain, const char *address)

@@ -38,8 +38,7 @@ int pn_domain_dirty_start(struct pn_domain *domain)
 	if (ret)
 		return ret;
 	ret = start_locked(domain);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_DIRTY, ret, 0, 0);
 }
 
 int pn_domain_dirty_stop(struct pn_domain *domain)
@@ -55,8 +54,7 @@ int pn_domain_dirty_stop(struct pn_domain *domain)
 		ret = domain->backend->dirty_set(domain->ctx, false);
 	if (!ret)
 		domain->dirty = false;
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_DIRTY, ret, 0, 0);
 }
 
 /* Whole mappings, one behind another, from the first byte to the last. */
@@ -117,6 +115,5 @@ int pn_domain_dirty_read(
 	if (ret)
 		return ret;
 	ret = read_locked(domain, iova, len, page_size, bitmap);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_DIRTY, ret, iova, len);
 }

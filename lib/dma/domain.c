@@ -42,6 +42,16 @@ void domain_leave(struct pn_domain *domain)
 	pthread_mutex_unlock(&domain->family->lock);
 }
 
+int domain_end(
+	struct pn_domain *domain, enum pn_event_kind call, int ret, uint64_t iova, uint64_t len)
+{
+	if (ret < 0)
+		pn_ledger_failed(domain->ledger, call, ret, iova, len, pn_error());
+	pn_ledger_damaged(domain->ledger, domain->damaged, ret < 0 ? pn_error() : NULL);
+	domain_leave(domain);
+	return ret;
+}
+
 int domain_changeable(const struct pn_domain *domain)
 {
 	if (domain->damaged)
@@ -338,8 +348,7 @@ int pn_domain_destroy(struct pn_domain *domain)
 		ret = pn_fail(EBUSY,
 			"%u devices are still attached to the domain: close them first",
 			domain->device_count);
-		domain_leave(domain);
-		return ret;
+		return domain_end(domain, PN_EVENT_DESTROY, ret, 0, 0);
 	}
 	let_all_go(domain);
 	domain->backend->close(domain->ctx);

@@ -92,6 +92,11 @@ int domain_check(const struct pn_domain *domain);
 /* The same, and take the lock. */
 int domain_enter(struct pn_domain *domain);
 void domain_leave(struct pn_domain *domain);
+/* The same at the end of a call that may change the domain, with what it returns: a failure goes
+ * into the ledger, with the words that are set, and so does damage. iova, len: what it was asked.
+ */
+int domain_end(
+	struct pn_domain *domain, enum pn_event_kind call, int ret, uint64_t iova, uint64_t len);
 /* May it be changed? 0, -EIO (damaged) or -EBUSY (handed over) with words. */
 int domain_changeable(const struct pn_domain *domain);
 

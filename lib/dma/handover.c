@@ -317,6 +317,7 @@ static int handover_locked(struct pn_domain *domain, int *state_fd)
 	}
 	domain->handed_over = true;
 	domain->state_fd = *state_fd = fd;
+	pn_ledger_event(domain->ledger, PN_EVENT_HANDOVER, NULL);
 free_list:
 	free(regions.list);
 	return ret;
@@ -332,8 +333,7 @@ int pn_domain_handover(struct pn_domain *domain, int *state_fd)
 	if (ret)
 		return ret;
 	ret = handover_locked(domain, state_fd);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_HANDOVER, ret, 0, 0);
 }
 
 static int cancel_locked(struct pn_domain *domain, int state_fd)
@@ -352,6 +352,7 @@ static int cancel_locked(struct pn_domain *domain, int state_fd)
 	domain->handed_over = false;
 	close_copies(domain);
 	close(state_fd);
+	pn_ledger_event(domain->ledger, PN_EVENT_TAKE_BACK, NULL);
 	return 0;
 }
 
@@ -363,6 +364,5 @@ int pn_domain_handover_cancel(struct pn_domain *domain, int state_fd)
 	if (ret)
 		return ret;
 	ret = cancel_locked(domain, state_fd);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_TAKE_BACK, ret, 0, 0);
 }

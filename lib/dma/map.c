@@ -416,6 +416,16 @@ drop:
 	return ret;
 }
 
+/* Bytes that a refused call asked for; 0: its count may be what is wrong with it. */
+static uint64_t asked(const struct pn_segment *segments, size_t count)
+{
+	uint64_t len = 0;
+
+	while (segments && count <= 4096 && count--)
+		len += segments[count].len;
+	return len;
+}
+
 int pn_domain_map_segments(struct pn_domain *domain, const struct pn_segment *segments,
 	size_t count, enum pn_prot prot, uint64_t *iova)
 {
@@ -427,8 +437,7 @@ int pn_domain_map_segments(struct pn_domain *domain, const struct pn_segment *se
 	if (ret)
 		return ret;
 	ret = map_locked(domain, segments, count, prot, iova);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_MAP, ret, *iova, ret ? asked(segments, count) : 0);
 }
 
 int pn_domain_map(struct pn_domain *domain, struct pn_region *region, uint64_t offset, uint64_t len,
@@ -582,8 +591,7 @@ int pn_domain_unmap(struct pn_domain *domain, uint64_t iova, uint64_t len)
 	if (ret)
 		return ret;
 	ret = unmap_locked(domain, iova, len);
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_UNMAP, ret, iova, len);
 }
 
 int pn_domain_unmap_all(struct pn_domain *domain)
@@ -599,6 +607,5 @@ int pn_domain_unmap_all(struct pn_domain *domain)
 		ret = domain_changeable(domain);
 	else if (first)
 		ret = unmap_run(domain, first, map_index_last(&domain->index));
-	domain_leave(domain);
-	return ret;
+	return domain_end(domain, PN_EVENT_UNMAP, ret, 0, ret ? UINT64_MAX : 0);
 }

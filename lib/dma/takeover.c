@@ -398,6 +398,7 @@ static int make_domain(struct pn_domain **out, const json_t *state, const struct
 		discard(domain);
 		return ret;
 	}
+	pn_ledger_event(domain->ledger, PN_EVENT_TAKEOVER, NULL);
 	domain_publish(domain);
 	*out = domain;
 	return 0;

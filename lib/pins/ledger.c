@@ -15,33 +15,8 @@
 #include <unistd.h>
 
 #include "base_priv.h"
+#include "ledger.h"
 #include "ledger_dirs.h"
-#include "ledger_format.h"
-#include "pins_priv.h"
-
-/* In pages that a forked child finds zeroed. */
-struct pn_ledger {
-	bool mine;
-	int fd;
-	char path[256]; /* "" when it is in memory only */
-	struct ledger_header *header;
-	struct ledger_slot **segments;
-	uint32_t segment_count;
-	uint32_t *free_slots; /* stack, with room for every slot */
-	uint32_t free_count;
-};
-
-/* Writing under a sequence count; see ledger_format.h. */
-static void write_begin(uint64_t *seq)
-{
-	/* Acquire: no store behind it comes before it. */
-	__atomic_fetch_add(seq, 1, __ATOMIC_ACQ_REL);
-}
-
-static void write_end(uint64_t *seq)
-{
-	__atomic_store_n(seq, *seq + 1, __ATOMIC_RELEASE);
-}
 
 static struct ledger_slot *slot_at(struct pn_ledger *ledger, uint32_t slot)
 {
@@ -52,7 +27,8 @@ static struct ledger_slot *slot_at(struct pn_ledger *ledger, uint32_t slot)
 static int grow(struct pn_ledger *ledger)
 {
 	uint32_t slots = (ledger->segment_count + 1) * LEDGER_SEGMENT, i;
-	off_t at = LEDGER_HEADER_SIZE + (off_t)ledger->segment_count * (off_t)LEDGER_SEGMENT_BYTES;
+	off_t at = (off_t)ledger_slots_at(ledger->event_count) +
+		   (off_t)ledger->segment_count * (off_t)LEDGER_SEGMENT_BYTES;
 	struct ledger_slot **segments;
 	uint32_t *free_slots;
 	void *segment;
@@ -73,8 +49,10 @@ static int grow(struct pn_ledger *ledger)
 	ret = posix_fallocate(ledger->fd, at, (off_t)LEDGER_SEGMENT_BYTES);
 	if (ret)
 		return -ret;
-	segment = mmap(
-		NULL, LEDGER_SEGMENT_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, ledger->fd, at);
+	/* Present at once: cheaper than a fault for each page, and none when something is mapped.
+	 */
+	segment = mmap(NULL, LEDGER_SEGMENT_BYTES, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_POPULATE, ledger->fd, at);
 	if (segment == MAP_FAILED)
 		return -errno;
 	ledger->segments[ledger->segment_count++] = segment;
@@ -106,31 +84,50 @@ static int create_file(struct pn_ledger *ledger, const char *dir)
 		ledger->fd = open(
 			ledger->path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (ledger->fd >= 0)
-			return 0;
+			break;
 		if (errno != EEXIST)
 			return -errno;
 	}
-	return -EEXIST;
+	if (ledger->fd < 0)
+		return -EEXIST;
+	/* Not what umask left of it; and sticky: those who clear /tmp and /run/user of what looks
+	 * old, as a file does that is written through a mapping, pass it over (systemd-tmpfiles,
+	 * and the XDG specification of runtime directories). */
+	(void)fchmod(ledger->fd, 0600 | S_ISVTX);
+	return 0;
 }
 
-/* Room for the header and the first segment. On failure the file is as it was opened. */
+/* Bytes before the first slot: the header and the ring of events. */
+static size_t head_size(const struct pn_ledger *ledger)
+{
+	return (size_t)ledger_slots_at(ledger->event_count);
+}
+
+/* Room for the header, the events and the first segment. On failure the file is as it was opened.
+ */
 static int lay_out(struct pn_ledger *ledger)
 {
+	size_t head = head_size(ledger);
 	int ret;
 
-	ret = pn_file_size_allowed(LEDGER_HEADER_SIZE + LEDGER_SEGMENT_BYTES);
+	ret = pn_file_size_allowed(head + LEDGER_SEGMENT_BYTES);
 	if (!ret)
-		ret = -posix_fallocate(ledger->fd, 0, LEDGER_HEADER_SIZE);
+		ret = -posix_fallocate(ledger->fd, 0, (off_t)head);
 	if (ret)
 		return ret;
 	ledger->header =
-		mmap(NULL, LEDGER_HEADER_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, ledger->fd, 0);
+		mmap(NULL, head, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ledger->fd, 0);
 	if (ledger->header == MAP_FAILED)
 		return -errno;
 	ret = grow(ledger);
-	if (ret)
-		munmap(ledger->header, LEDGER_HEADER_SIZE);
-	return ret;
+	if (ret) {
+		munmap(ledger->header, head);
+		return ret;
+	}
+	if (ledger->event_count)
+		ledger->events =
+			(struct ledger_event *)((char *)ledger->header + LEDGER_HEADER_SIZE);
+	return 0;
 }
 
 static int try_directory(struct pn_ledger *ledger, const char *dir)
@@ -211,6 +208,7 @@ static void fill_header(struct ledger_header *header, const struct pn_ledger_own
 	header->version = LEDGER_VERSION;
 	header->header_size = LEDGER_HEADER_SIZE;
 	header->slot_size = LEDGER_SLOT_SIZE;
+	header->event_size = LEDGER_EVENT_SIZE;
 	header->pid = getpid();
 	header->pid_namespace = pn_pid_namespace();
 	memset(header->before, 0xff, sizeof(header->before));
@@ -231,6 +229,7 @@ int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledg
 	if (!ledger)
 		return pn_fail(ENOMEM, "no memory for a ledger");
 	ledger->mine = true;
+	ledger->event_count = ledger_events_wanted();
 	ret = create_somewhere(ledger, dir);
 	if (ret) {
 		free(ledger->segments);
@@ -240,23 +239,18 @@ int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledg
 	}
 	fill_header(ledger->header, owner);
 	pn_ledger_charge(ledger, owner->charge, owner->exempt);
+	ledger_events_begin(ledger);
 	/* Last: a reader takes no file without it. */
 	__atomic_store_n(&ledger->header->magic, LEDGER_MAGIC, __ATOMIC_RELEASE);
 	*out = ledger;
 	return 0;
 }
 
-/* A child that fork() made has the ledger mapped, but it is its parent's. */
-static bool is_mine(const struct pn_ledger *ledger)
-{
-	return ledger->mine;
-}
-
 void pn_ledger_close(struct pn_ledger *ledger)
 {
 	uint32_t i;
 
-	if (!ledger || !is_mine(ledger))
+	if (!ledger || !ledger_is_mine(ledger))
 		return;
 	/* Should the name stay, for lack of rights by now, readers pass over what is under it. */
 	__atomic_store_n(&ledger->header->magic, 0, __ATOMIC_RELEASE);
@@ -264,7 +258,7 @@ void pn_ledger_close(struct pn_ledger *ledger)
 		pn_log(PN_LOG_WARNING, "%s cannot be removed: %s", ledger->path, strerror(errno));
 	for (i = 0; i < ledger->segment_count; i++)
 		munmap(ledger->segments[i], LEDGER_SEGMENT_BYTES);
-	munmap(ledger->header, LEDGER_HEADER_SIZE);
+	munmap(ledger->header, head_size(ledger));
 	close(ledger->fd);
 	free(ledger->segments);
 	free(ledger->free_slots);
@@ -301,8 +295,8 @@ int pn_ledger_fd(const struct pn_ledger *ledger)
 	return ledger->fd;
 }
 
-/* Add a pin's charge to the totals, or take it off. The header's sequence count is held. */
-static void total(struct ledger_header *header, const struct pn_pin *pin, bool add)
+/* Add a pin's charge to the totals, or take it off. */
+static void total(struct ledger_totals *totals, const struct pn_pin *pin, bool add)
 {
 	unsigned int counter;
 
@@ -310,15 +304,47 @@ static void total(struct ledger_header *header, const struct pn_pin *pin, bool a
 		if (!(pin->counters & PN_COUNTER_BIT(counter)))
 			continue;
 		if (add)
-			header->predicted[counter] += pin->pages;
+			totals->predicted[counter] += pin->pages;
 		else
-			header->predicted[counter] -= pin->pages;
+			totals->predicted[counter] -= pin->pages;
 	}
+}
+
+/* A copy of the totals to change, beside the last; and make it the last. */
+static struct ledger_totals *begin_totals(struct ledger_header *header)
+{
+	uint64_t number = header->total_number;
+	struct ledger_totals *next = &header->totals[(number + 1) % LEDGER_TOTALS];
+
+	/* The number that left this copy unused is seen before its change. */
+	ledger_store_barrier();
+	*next = header->totals[number % LEDGER_TOTALS];
+	return next;
+}
+
+static void end_totals(struct ledger_header *header)
+{
+	__atomic_store_n(&header->total_number, header->total_number + 1, __ATOMIC_RELEASE);
+}
+
+static struct ledger_about *begin_about(struct ledger_header *header)
+{
+	uint64_t number = header->about_number;
+	struct ledger_about *next = &header->abouts[(number + 1) % LEDGER_ABOUTS];
+
+	ledger_store_barrier();
+	*next = header->abouts[number % LEDGER_ABOUTS];
+	return next;
+}
+
+static void end_about(struct ledger_header *header)
+{
+	__atomic_store_n(&header->about_number, header->about_number + 1, __ATOMIC_RELEASE);
 }
 
 static void write_slot(struct ledger_slot *slot, const struct pn_pin *pin)
 {
-	write_begin(&slot->seq);
+	ledger_seq_begin(&slot->seq, slot->seq + 1);
 	slot->vaddr = pin->vaddr;
 	slot->iova = pin->iova;
 	slot->len = pin->len;
@@ -329,88 +355,90 @@ static void write_slot(struct ledger_slot *slot, const struct pn_pin *pin)
 	slot->prot = pin->prot;
 	memcpy(slot->name, pin->name, sizeof(slot->name));
 	slot->used = 1;
-	write_end(&slot->seq);
+	ledger_seq_end(&slot->seq, slot->seq + 1);
 }
 
 void pn_ledger_add(struct pn_ledger *ledger, const struct pn_pin *pin, uint32_t *slot)
 {
-	struct ledger_header *header = ledger->header;
+	struct ledger_totals *totals;
 
 	*slot = PN_LEDGER_NO_SLOT;
-	if (!is_mine(ledger))
+	if (!ledger_is_mine(ledger))
 		return;
 	if (ledger->free_count || !grow(ledger)) {
 		*slot = ledger->free_slots[--ledger->free_count];
 		write_slot(slot_at(ledger, *slot), pin);
 	}
-	write_begin(&header->seq);
+	totals = begin_totals(ledger->header);
 	if (*slot == PN_LEDGER_NO_SLOT)
-		header->unrecorded++;
-	total(header, pin, true);
-	write_end(&header->seq);
+		totals->unrecorded++;
+	total(totals, pin, true);
+	end_totals(ledger->header);
+	ledger_events_pin(ledger, PN_EVENT_MAP, pin);
 }
 
 void pn_ledger_change(
 	struct pn_ledger *ledger, uint32_t slot, const struct pn_pin *old, const struct pn_pin *pin)
 {
-	struct ledger_header *header = ledger->header;
+	struct ledger_totals *totals;
 
-	if (!is_mine(ledger))
+	if (!ledger_is_mine(ledger))
 		return;
 	if (slot != PN_LEDGER_NO_SLOT)
 		write_slot(slot_at(ledger, slot), pin);
-	write_begin(&header->seq);
-	total(header, old, false);
-	total(header, pin, true);
-	write_end(&header->seq);
+	totals = begin_totals(ledger->header);
+	total(totals, old, false);
+	total(totals, pin, true);
+	end_totals(ledger->header);
 }
 
 void pn_ledger_remove(struct pn_ledger *ledger, uint32_t slot, const struct pn_pin *pin)
 {
-	struct ledger_header *header = ledger->header;
+	struct ledger_totals *totals;
 	struct ledger_slot *entry;
 
-	if (!is_mine(ledger))
+	if (!ledger_is_mine(ledger))
 		return;
 	if (slot != PN_LEDGER_NO_SLOT) {
 		entry = slot_at(ledger, slot);
-		write_begin(&entry->seq);
+		ledger_seq_begin(&entry->seq, entry->seq + 1);
 		entry->used = 0;
-		write_end(&entry->seq);
+		ledger_seq_end(&entry->seq, entry->seq + 1);
 		ledger->free_slots[ledger->free_count++] = slot;
 	}
-	write_begin(&header->seq);
+	totals = begin_totals(ledger->header);
 	if (slot == PN_LEDGER_NO_SLOT)
-		header->unrecorded--;
-	total(header, pin, false);
-	write_end(&header->seq);
+		totals->unrecorded--;
+	total(totals, pin, false);
+	end_totals(ledger->header);
+	ledger_events_pin(ledger, PN_EVENT_UNMAP, pin);
 }
 
 void pn_ledger_devices(struct pn_ledger *ledger, unsigned int count, const char *names)
 {
-	struct ledger_header *header = ledger->header;
-	size_t size = sizeof(header->device_names);
+	struct ledger_about *about;
+	size_t size = sizeof(about->device_names);
 
-	if (!is_mine(ledger))
+	if (!ledger_is_mine(ledger))
 		return;
-	write_begin(&header->seq);
-	header->devices = count;
-	if ((size_t)snprintf(header->device_names, size, "%s", names) >= size)
-		memcpy(header->device_names + size - 4, "...", 4);
-	write_end(&header->seq);
+	about = begin_about(ledger->header);
+	about->devices = count;
+	if ((size_t)snprintf(about->device_names, size, "%s", names) >= size)
+		memcpy(about->device_names + size - 4, "...", 4);
+	end_about(ledger->header);
 }
 
 void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *charge, bool exempt)
 {
-	struct ledger_header *header = ledger->header;
+	struct ledger_about *about;
 
-	if (!is_mine(ledger))
+	if (!ledger_is_mine(ledger))
 		return;
-	write_begin(&header->seq);
-	header->uid = getuid(); /* later maps are charged to who the process is then */
-	header->counters = exempt ? charge->exempt_counters : charge->counters;
-	header->limited = charge->limited;
-	header->exempt = exempt;
-	snprintf(header->accounting, sizeof(header->accounting), "%s", charge->accounting);
-	write_end(&header->seq);
+	about = begin_about(ledger->header);
+	about->uid = getuid(); /* later maps are charged to who the process is then */
+	about->counters = exempt ? charge->exempt_counters : charge->counters;
+	about->limited = charge->limited;
+	about->exempt = exempt;
+	snprintf(about->accounting, sizeof(about->accounting), "%s", charge->accounting);
+	end_about(ledger->header);
 }

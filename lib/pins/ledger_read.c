@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base_priv.h"
@@ -17,11 +18,15 @@
 #include "ledger_read.h"
 
 #define READ_TRIES 64
+/* Its owner may have to wait for a processor in the middle of a change. */
+#define REST_AFTER 16
+/* Readings again in all: a file in which nothing is whole must not keep its reader for long. */
+#define PATIENCE 4096u
 
 /* A process cannot have more mappings than this; a larger file is not a ledger. */
 #define SLOTS_MAX (1u << 22)
 
-static int read_at(int fd, void *data, size_t size, off_t at)
+int pn_ledger_read_at(int fd, void *data, size_t size, off_t at)
 {
 	char *to = data;
 	ssize_t got;
@@ -41,21 +46,23 @@ static int read_at(int fd, void *data, size_t size, off_t at)
 	return 0;
 }
 
-/* Read a record until two readings agree under an even sequence number, which is at seq_at in it.
- * -EAGAIN: never. */
-static int read_steady(int fd, void *record, void *again, size_t size, size_t seq_at, off_t at)
+int pn_ledger_read_steady(
+	const struct ledger_place *place, void *record, void *again, unsigned int *patience)
 {
+	static const struct timespec rest = {0, 50000};
 	uint64_t seq;
 	int try, ret;
 
-	for (try = 0; try < READ_TRIES; try++) {
-		ret = read_at(fd, record, size, at);
+	for (try = 0; try < READ_TRIES && *patience; try++, --*patience) {
+		if (try && try % REST_AFTER == 0)
+			nanosleep(&rest, NULL);
+		ret = pn_ledger_read_at(place->fd, record, place->size, place->at);
 		if (!ret)
-			ret = read_at(fd, again, size, at);
+			ret = pn_ledger_read_at(place->fd, again, place->size, place->at);
 		if (ret)
 			return ret;
-		memcpy(&seq, (char *)record + seq_at, sizeof(seq));
-		if (!(seq & 1) && !memcmp(record, again, size))
+		memcpy(&seq, record, sizeof(seq));
+		if (!(seq & 1) && !memcmp(record, again, place->size))
 			return 0;
 	}
 	return -EAGAIN;
@@ -67,7 +74,7 @@ static bool text_ends(const char *text, size_t size)
 }
 
 /* Terminal escapes and such have no place in a report. */
-static void copy_text(char *to, const char *from, size_t size)
+void pn_ledger_clean_text(char *to, const char *from, size_t size)
 {
 	size_t i;
 
@@ -78,31 +85,30 @@ static void copy_text(char *to, const char *from, size_t size)
 
 static const char *header_trouble(const struct ledger_header *header, const struct stat *st)
 {
-	uint64_t size = (uint64_t)st->st_size;
+	const struct ledger_about *about = &header->abouts[0];
+	uint64_t size;
 
-	if (header->magic != LEDGER_MAGIC)
-		return "it is not a ledger";
-	if (header->version != LEDGER_VERSION)
-		return "it has another version";
 	if (header->header_size != LEDGER_HEADER_SIZE || header->slot_size != LEDGER_SLOT_SIZE ||
-		header->slots > SLOTS_MAX)
+		header->event_size != LEDGER_EVENT_SIZE || header->slots > SLOTS_MAX ||
+		!ledger_events_valid(header->events))
 		return "its sizes make no sense";
-	if (size < LEDGER_HEADER_SIZE + (uint64_t)header->slots * LEDGER_SLOT_SIZE)
+	size = ledger_slots_at(header->events) + (uint64_t)header->slots * LEDGER_SLOT_SIZE;
+	if (size > (uint64_t)st->st_size)
 		return "it is truncated";
 	/* A real one has its blocks from the start (posix_fallocate): holes are a claim that costs
 	 * nothing. */
-	if ((uint64_t)header->slots * LEDGER_SLOT_SIZE > (uint64_t)st->st_blocks * 512)
+	if (size - LEDGER_HEADER_SIZE > (uint64_t)st->st_blocks * 512)
 		return "it has holes";
 	/* A set-user-ID root program has a file of root's and the real uid of who started it. */
-	if (header->uid != st->st_uid && st->st_uid != 0)
+	if (about->uid != st->st_uid && st->st_uid != 0)
 		return "it claims to be another user's than the file's owner";
-	if (header->pid <= 0 || header->limited > PN_COUNTER_MAX ||
-		header->counters >= PN_COUNTER_BIT(PN_COUNTER_MAX))
+	if (header->pid <= 0 || about->limited > PN_COUNTER_MAX ||
+		about->counters >= PN_COUNTER_BIT(PN_COUNTER_MAX))
 		return "its numbers make no sense";
 	if (!text_ends(header->path, sizeof(header->path)) ||
 		!text_ends(header->node, sizeof(header->node)) ||
-		!text_ends(header->accounting, sizeof(header->accounting)) ||
-		!text_ends(header->device_names, sizeof(header->device_names)))
+		!text_ends(about->accounting, sizeof(about->accounting)) ||
+		!text_ends(about->device_names, sizeof(about->device_names)))
 		return "a text in it has no end";
 	return NULL;
 }
@@ -138,7 +144,7 @@ static int take_slot(struct pn_pins_domain *domain, const struct ledger_slot *sl
 	pin->counters = slot->counters;
 	pin->queued = slot->queued;
 	pin->prot = slot->prot;
-	copy_text(pin->name, slot->name, sizeof(pin->name));
+	pn_ledger_clean_text(pin->name, slot->name, sizeof(pin->name));
 	return 0;
 }
 
@@ -146,10 +152,11 @@ static int take_slot(struct pn_pins_domain *domain, const struct ledger_slot *sl
 static int read_slot(int fd, struct ledger_slot *slot, struct ledger_slot *again, off_t at,
 	struct ledger_content *content)
 {
+	const struct ledger_place place = {fd, at, sizeof(*slot)};
 	int ret = 0;
 
 	if (slot->seq & 1 || memcmp(slot, again, sizeof(*slot)))
-		ret = read_steady(fd, slot, again, sizeof(*slot), 0, at);
+		ret = pn_ledger_read_steady(&place, slot, again, &content->patience);
 	if (ret == -EAGAIN) {
 		content->unsteady++;
 		return 0;
@@ -170,10 +177,10 @@ static int read_slots(int fd, uint32_t count, struct ledger_content *content)
 
 	for (done = 0; done < count && !ret; done += n) {
 		n = count - done < LEDGER_SEGMENT ? count - done : LEDGER_SEGMENT;
-		at = LEDGER_HEADER_SIZE + (off_t)done * LEDGER_SLOT_SIZE;
-		ret = read_at(fd, slots, n * sizeof(*slots), at);
+		at = (off_t)ledger_slots_at(content->events) + (off_t)done * LEDGER_SLOT_SIZE;
+		ret = pn_ledger_read_at(fd, slots, n * sizeof(*slots), at);
 		if (!ret)
-			ret = read_at(fd, again, n * sizeof(*slots), at);
+			ret = pn_ledger_read_at(fd, again, n * sizeof(*slots), at);
 		for (i = 0; i < n && !ret; i++)
 			ret = read_slot(fd, &slots[i], &again[i], at + (off_t)i * LEDGER_SLOT_SIZE,
 				content);
@@ -190,23 +197,28 @@ static int read_slots(int fd, uint32_t count, struct ledger_content *content)
 
 static void take_header(struct ledger_content *content, const struct ledger_header *header)
 {
+	const struct ledger_about *about = &header->abouts[0];
 	struct pn_pins_domain *domain = &content->domain;
 
 	content->pid = header->pid;
-	content->uid = header->uid;
+	content->uid = about->uid;
 	content->start_time = header->start_time;
 	content->pid_namespace = header->pid_namespace;
-	content->unrecorded = header->unrecorded;
+	content->unrecorded = header->totals[0].unrecorded;
 	memcpy(content->before, header->before, sizeof(content->before));
-	memcpy(content->predicted, header->predicted, sizeof(content->predicted));
-	copy_text(domain->path, header->path, sizeof(domain->path));
-	copy_text(domain->node, header->node, sizeof(domain->node));
-	copy_text(domain->accounting, header->accounting, sizeof(domain->accounting));
-	copy_text(domain->device_names, header->device_names, sizeof(domain->device_names));
-	domain->counters = header->counters;
-	domain->limited = (enum pn_counter)header->limited;
-	domain->exempt = header->exempt != 0;
-	domain->devices = header->devices;
+	memcpy(content->predicted, header->totals[0].predicted, sizeof(content->predicted));
+	pn_ledger_clean_text(domain->path, header->path, sizeof(domain->path));
+	pn_ledger_clean_text(domain->node, header->node, sizeof(domain->node));
+	pn_ledger_clean_text(domain->accounting, about->accounting, sizeof(domain->accounting));
+	pn_ledger_clean_text(
+		domain->device_names, about->device_names, sizeof(domain->device_names));
+	domain->counters = about->counters;
+	domain->limited = (enum pn_counter)about->limited;
+	domain->exempt = about->exempt != 0;
+	domain->devices = about->devices;
+	content->events = header->events;
+	content->began_boot = header->began_boot;
+	content->began_wall = header->began_wall;
 }
 
 static int refuse(int err, char *why, size_t why_size, const char *text)
@@ -215,55 +227,76 @@ static int refuse(int err, char *why, size_t why_size, const char *text)
 	return -err;
 }
 
-/*
- * The writer was killed in the middle of changing the header: the count stays odd for good. What
- * does not change is right all the same; the sums are made anew from the slots.
- */
-static bool header_was_left(const struct ledger_header *header, const struct ledger_header *again)
+/* What it is, before anything else in it is looked at: that has another place in another format. */
+static int check_kind(const struct ledger_header *header, char *why, size_t why_size)
 {
-	return header->seq & 1 && header->seq == again->seq && header->magic == LEDGER_MAGIC;
+	if (!header->magic)
+		return refuse(EAGAIN, why, why_size, "it is not complete");
+	if (header->magic != LEDGER_MAGIC)
+		return refuse(EBADMSG, why, why_size, "it is not a ledger");
+	if (header->version == LEDGER_VERSION)
+		return 0;
+	snprintf(why, why_size,
+		"it is of ledger format %" PRIu32 " and this program reads format %u: use the one "
+		"that came with what wrote it",
+		header->version, LEDGER_VERSION);
+	return -EBADMSG;
 }
 
-static void sum_slots(struct ledger_content *content)
+/* Were those copies that were the last ones before still untouched after? */
+static bool is_whole(const struct ledger_header *before, const struct ledger_header *after)
 {
-	unsigned int counter;
-	size_t i;
+	return after->total_number - before->total_number <= LEDGER_TOTALS - 2 &&
+	       after->about_number - before->about_number <= LEDGER_ABOUTS - 2;
+}
 
-	memset(content->predicted, 0, sizeof(content->predicted));
-	for (i = 0; i < content->domain.pin_count; i++) {
-		for (counter = 0; counter < PN_COUNTER_MAX; counter++) {
-			if (content->domain.pins[i].counters & PN_COUNTER_BIT(counter))
-				content->predicted[counter] += content->domain.pins[i].pages;
-		}
+/*
+ * The header as it was at one moment, with its last copies in place 0. The numbers are read first,
+ * then the copies, then the numbers once more.
+ */
+static int read_header(int fd, struct ledger_header *header, char *why, size_t why_size)
+{
+	const size_t front = offsetof(struct ledger_header, abouts);
+	struct ledger_header before, after;
+	int try, ret;
+
+	for (try = 0; try < READ_TRIES; try++) {
+		ret = pn_ledger_read_at(fd, &before, front, 0);
+		if (!ret)
+			ret = pn_ledger_read_at(fd, header, sizeof(*header), 0);
+		if (!ret)
+			ret = pn_ledger_read_at(fd, &after, front, 0);
+		if (ret)
+			return refuse(-ret, why, why_size,
+				ret == -ENODATA ? "it is truncated" : strerror(-ret));
+		ret = check_kind(&after, why, why_size);
+		if (ret)
+			return ret;
+		if (!is_whole(&before, &after))
+			continue;
+		header->totals[0] = header->totals[before.total_number % LEDGER_TOTALS];
+		header->abouts[0] = header->abouts[before.about_number % LEDGER_ABOUTS];
+		return 0;
 	}
+	return refuse(EBUSY, why, why_size, "it changes too fast to be read");
 }
 
 int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why_size)
 {
-	struct ledger_header header, again;
+	struct ledger_header header;
 	const char *trouble;
-	bool left = false;
 	struct stat st;
 	int ret;
 
 	memset(content, 0, sizeof(*content));
+	content->patience = PATIENCE;
 	if (fstat(fd, &st))
 		return refuse(errno, why, why_size, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return refuse(EBADMSG, why, why_size, "it is not a regular file");
-	ret = read_steady(
-		fd, &header, &again, sizeof(header), offsetof(struct ledger_header, seq), 0);
-	if (ret == -EAGAIN && header_was_left(&header, &again)) {
-		left = true;
-		ret = 0;
-	}
-	if (ret == -ENODATA)
-		return refuse(EBADMSG, why, why_size, "it is truncated");
+	ret = read_header(fd, &header, why, why_size);
 	if (ret)
-		return refuse(-ret, why, why_size,
-			ret == -EAGAIN ? "it changes too fast to be read" : strerror(-ret));
-	if (!header.magic)
-		return refuse(EAGAIN, why, why_size, "it is not complete");
+		return ret == -ENODATA ? -EBADMSG : ret;
 	/* The file may have grown since; it never shrinks while its owner keeps to the rules. */
 	if (fstat(fd, &st))
 		return refuse(errno, why, why_size, strerror(errno));
@@ -278,8 +311,5 @@ int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why
 			ret == -EBADMSG   ? "a mapping in it makes no sense"
 			: ret == -ENODATA ? "it is truncated"
 					  : strerror(-ret));
-	if (left)
-		sum_slots(content);
-	content->left_in_change = left;
 	return 0;
 }

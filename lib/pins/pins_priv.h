@@ -6,6 +6,7 @@
 #ifndef PN_PINS_PRIV_H
 #define PN_PINS_PRIV_H
 
+#include "pn_events.h"
 #include "pn_pins.h"
 
 /* What /proc shows of a process. */
@@ -90,6 +91,18 @@ void pn_ledger_remove(struct pn_ledger *ledger, uint32_t slot, const struct pn_p
 void pn_ledger_devices(struct pn_ledger *ledger, unsigned int count, const char *names);
 /* Class, exemption: known better once a device is attached. */
 void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *charge, bool exempt);
+
+/*
+ * Events: what happened, in a ring that readers see. Mappings are in it by pn_ledger_add() and
+ * pn_ledger_remove(). None of these fails, sets errno or touches pn_error().
+ */
+/* text: what it was about, or NULL. */
+void pn_ledger_event(struct pn_ledger *ledger, enum pn_event_kind kind, const char *text);
+/* A call failed with err, negative. iova, len: what it was asked. */
+void pn_ledger_failed(struct pn_ledger *ledger, enum pn_event_kind call, int err, uint64_t iova,
+	uint64_t len, const char *reason);
+/* Whether the domain is damaged, after each change of it: an event if that is new. */
+void pn_ledger_damaged(struct pn_ledger *ledger, bool damaged, const char *reason);
 
 /*
  * A report of the caller's own process, with the ledger behind this fd in it even where no

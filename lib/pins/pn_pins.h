@@ -81,6 +81,8 @@ struct pn_pin {
 	char name[32]; /**< of the region */
 };
 
+struct pn_events;
+
 /** The mappings of one domain in a report. */
 struct pn_pins_domain {
 	char path[24];       /**< backend */
@@ -93,6 +95,7 @@ struct pn_pins_domain {
 	char device_names[96]; /**< PCI addresses, separated by a space; "..." at the end if cut */
 	size_t pin_count;
 	struct pn_pin *pins;
+	struct pn_events *events; /**< if asked for; else NULL. See pn_events.h */
 };
 
 /** One process in a report. */
@@ -135,6 +138,7 @@ struct pn_pins_query {
 	bool prune; /**< remove the ledgers of all processes that are gone, whatever pid says */
 	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; some 50
 			      system calls) */
+	bool events;       /**< read the events of each ledger too */
 };
 
 /**

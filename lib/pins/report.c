@@ -67,8 +67,10 @@ static void free_process(struct pn_pins_process *process)
 {
 	size_t i;
 
-	for (i = 0; i < process->domain_count; i++)
+	for (i = 0; i < process->domain_count; i++) {
 		free(process->domains[i].pins);
+		pn_events_free(process->domains[i].events);
+	}
 	free(process->domains);
 }
 
@@ -160,12 +162,6 @@ static int take(struct gather *gather, struct ledger_content *content, const str
 			"process %d has %" PRIu64
 			" mappings that found no room in its ledger; they are in its sums",
 			(int)content->pid, content->unrecorded);
-	if (content->left_in_change)
-		note(gather->report,
-			"a ledger of process %d was left in the middle of a change; its sums are "
-			"those of "
-			"its mappings",
-			(int)content->pid);
 	if (content->unsteady)
 		note(gather->report,
 			"%" PRIu64 " mappings of process %d changed too fast to be read",
@@ -234,9 +230,13 @@ static int read_one(struct gather *gather, int fd, const char *name)
 		key.gone = holder == NOT_HELD || (holder == HOLDER_UNKNOWN && !seen);
 		gather->prunable = key.gone;
 	}
-	ret = take(gather, &content, &key);
+	if (gather->query->events)
+		ret = pn_ledger_read_events(fd, &content, &content.domain.events);
+	if (!ret)
+		ret = take(gather, &content, &key);
 out:
 	free(content.domain.pins);
+	pn_events_free(content.domain.events);
 	return ret;
 }
 

@@ -12,6 +12,8 @@
 #include "ledger_format.h"
 #include "ledger_read.h"
 
+#define EVENTS LEDGER_EVENTS_MIN
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void repair(struct ledger_header *header)
@@ -20,16 +22,50 @@ static void repair(struct ledger_header *header)
 	header->version = LEDGER_VERSION;
 	header->header_size = LEDGER_HEADER_SIZE;
 	header->slot_size = LEDGER_SLOT_SIZE;
+	header->event_size = LEDGER_EVENT_SIZE;
+	header->events = EVENTS;
 	header->slots = LEDGER_SEGMENT;
-	header->uid = getuid();
-	header->seq &= ~UINT64_C(1);
+	header->abouts[header->about_number % LEDGER_ABOUTS].uid = getuid();
+}
+
+/* Whole records with numbers that fit their places. */
+static void repair_events(struct ledger_event *events)
+{
+	for (uint32_t i = 0; i < EVENTS; i++) {
+		events[i].seq &= ~UINT64_C(1);
+		events[i].seq = 2 * ((events[i].seq / 2 & ~(uint64_t)(EVENTS - 1)) + i + 1);
+	}
+}
+
+static void check_events(int fd, struct ledger_content *content)
+{
+	struct pn_events *events;
+
+	if (pn_ledger_read_events(fd, content, &events))
+		return;
+	if (events->count + events->torn + events->senseless > (uint64_t)events->room + 1)
+		abort();
+	for (size_t i = 0; i < events->count; i++) {
+		const struct pn_event *event = &events->events[i];
+
+		if (strnlen(event->text, sizeof(event->text)) == sizeof(event->text) ||
+			(unsigned int)event->kind >= PN_EVENT_MAX ||
+			(unsigned int)event->call >= PN_EVENT_MAX || event->err > 4095 ||
+			event->prot > 3 || (i && event->number <= events->events[i - 1].number))
+			abort();
+		for (const char *at = event->text; *at; at++)
+			if (*at < ' ' || *at > 126)
+				abort();
+	}
+	pn_events_free(events);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static union {
 		struct ledger_header header;
-		uint8_t bytes[LEDGER_HEADER_SIZE + LEDGER_SEGMENT_BYTES];
+		uint8_t bytes[LEDGER_HEADER_SIZE + EVENTS * LEDGER_EVENT_SIZE +
+			      LEDGER_SEGMENT_BYTES];
 	} file;
 	struct ledger_content content;
 	static int fd = -1;
@@ -47,13 +83,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t head = size - 1 < sizeof(file.header) ? size - 1 : sizeof(file.header);
 		size_t rest = size - 1 - head;
 
-		/* The rest becomes the first slots. */
-		if (rest > LEDGER_SEGMENT_BYTES)
-			rest = LEDGER_SEGMENT_BYTES;
+		/* The rest becomes the first records, and slots. */
+		if (rest > sizeof(file) - LEDGER_HEADER_SIZE)
+			rest = sizeof(file) - LEDGER_HEADER_SIZE;
 		memcpy(&file.header, data + 1, head);
 		memcpy(file.bytes + LEDGER_HEADER_SIZE, data + 1 + head, rest);
 		if (data[0] & 2)
 			repair(&file.header);
+		if (data[0] & 4)
+			repair_events(
+				(struct ledger_event *)(void *)(file.bytes + LEDGER_HEADER_SIZE));
 		size = sizeof(file);
 	} else {
 		size = size - 1 < sizeof(file) ? size - 1 : sizeof(file);
@@ -68,8 +107,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 					sizeof(content.domain.pins[i].name) ||
 				!content.domain.pins[i].len || content.domain.pins[i].prot > 3)
 				abort();
-		if (content.domain.limited >= PN_COUNTER_MAX || content.pid <= 0)
+		if (content.domain.limited > PN_COUNTER_MAX || content.pid <= 0)
 			abort();
+		check_events(fd, &content);
 		free(content.domain.pins);
 	}
 	return 0;

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -24,8 +25,10 @@
 #include "ledger_read.h"
 #include "pins_priv.h"
 
-#define SLOTS LEDGER_SEGMENT
-#define SIZE  (LEDGER_HEADER_SIZE + SLOTS * LEDGER_SLOT_SIZE)
+#define SLOTS    LEDGER_SEGMENT
+#define EVENTS   16u
+#define SLOTS_AT (LEDGER_HEADER_SIZE + EVENTS * LEDGER_EVENT_SIZE)
+#define SIZE     (SLOTS_AT + SLOTS * LEDGER_SLOT_SIZE)
 
 static union {
 	struct ledger_header header;
@@ -36,8 +39,13 @@ static int file = -1;
 
 static struct ledger_slot *slot_of(unsigned char *bytes, size_t number)
 {
-	return (struct ledger_slot *)(void *)(bytes + LEDGER_HEADER_SIZE +
-					      number * LEDGER_SLOT_SIZE);
+	return (struct ledger_slot *)(void *)(bytes + SLOTS_AT + number * LEDGER_SLOT_SIZE);
+}
+
+static struct ledger_event *event_of(unsigned char *bytes, size_t place)
+{
+	return (struct ledger_event *)(void *)(bytes + LEDGER_HEADER_SIZE +
+					       place * LEDGER_EVENT_SIZE);
 }
 
 static int setup(void **state)
@@ -51,18 +59,36 @@ static int setup(void **state)
 		.version = LEDGER_VERSION,
 		.header_size = LEDGER_HEADER_SIZE,
 		.slot_size = LEDGER_SLOT_SIZE,
+		.event_size = LEDGER_EVENT_SIZE,
+		.events = EVENTS,
 		.slots = SLOTS,
 		.pid = getpid(),
-		.uid = getuid(),
+		.began_boot = 1000,
+		.began_wall = 1000000,
 		.start_time = self.start_time,
 		.path = "type1",
 		.node = "/dev/vfio/vfio",
-		.seq = 8,
-		.predicted = {6, 0, 0},
-		.counters = 1,
-		.devices = 1,
-		.accounting = "process (mm)",
-		.device_names = "0000:00:02.0"};
+		.total_number = LEDGER_TOTALS + 3,
+		.totals[3] = {.predicted = {6, 0, 0}},
+		.about_number = 3 * LEDGER_ABOUTS,
+		.abouts[0] = {.uid = getuid(),
+			.counters = 1,
+			.devices = 1,
+			.accounting = "process (mm)",
+			.device_names = "0000:00:02.0"}};
+	/* Numbers 9 to 24, so that the ring has gone round. */
+	for (uint64_t number = 9; number < 9 + EVENTS; number++)
+		*event_of(good.bytes, (number - 1) % EVENTS) =
+			(struct ledger_event){.seq = 2 * number,
+				.boot = 1000 + number,
+				.monotonic = 500 + number,
+				.kind = number % 2 ? PN_EVENT_MAP : PN_EVENT_FAIL,
+				.call = number % 2 ? PN_EVENT_NONE : PN_EVENT_ATTACH,
+				.err = number % 2 ? 0 : ENOMEM,
+				.iova = number << 12,
+				.len = 4096,
+				.text_len = 6,
+				.text = "reason"};
 	for (size_t i = 0; i < 3; i++)
 		*slot_of(good.bytes, i * 3) = (struct ledger_slot){.seq = 4,
 			.vaddr = 0x100000 * (i + 1),
@@ -125,6 +151,33 @@ static void check_content(const struct ledger_content *content)
 	}
 }
 
+static size_t event_count, events_senseless, events_torn;
+
+static void check_events(struct ledger_content *content)
+{
+	struct pn_events *events = NULL;
+
+	assert_int_equal(pn_ledger_read_events(file, content, &events), 0);
+	assert_true(events->count + events->torn + events->senseless <= events->room);
+	for (size_t i = 0; i < events->count; i++) {
+		const struct pn_event *event = &events->events[i];
+
+		assert_true(!i || event->number > events->events[i - 1].number);
+		assert_in_range(event->kind, PN_EVENT_START, PN_EVENT_MEND);
+		assert_in_range(event->call, PN_EVENT_NONE, PN_EVENT_MAX - 1);
+		assert_in_range(event->err, 0, 4095);
+		assert_true(event->counters < PN_COUNTER_BIT(PN_COUNTER_MAX));
+		assert_true(event->prot <= 3);
+		assert_non_null(memchr(event->text, 0, sizeof(event->text)));
+		for (const char *at = event->text; *at; at++)
+			assert_in_range(*at, ' ', 126);
+	}
+	event_count = events->count;
+	events_senseless = events->senseless;
+	events_torn = events->torn;
+	pn_events_free(events);
+}
+
 static int read_bytes(const unsigned char *bytes, size_t size, struct ledger_content *content)
 {
 	char why[128] = "";
@@ -135,9 +188,10 @@ static int read_bytes(const unsigned char *bytes, size_t size, struct ledger_con
 	memset(content, 0, sizeof(*content));
 	result = pn_ledger_read(file, content, why, sizeof(why));
 	assert_true(result <= 0);
-	if (!result)
+	if (!result) {
 		check_content(content);
-	else if (result != -EAGAIN)
+		check_events(content);
+	} else if (result != -EAGAIN)
 		assert_string_not_equal(why, "");
 	assert_non_null(memchr(why, 0, sizeof(why)));
 	return result;
@@ -155,6 +209,8 @@ static void a_good_one_is_read(void **state)
 	assert_int_equal(content.unsteady, 0);
 	assert_int_equal(content.domain.pin_count, 3);
 	assert_int_equal(content.domain.pins[2].iova, 0x600000);
+	assert_int_equal(event_count, EVENTS);
+	assert_int_equal(events_senseless + events_torn, 0);
 	free(content.domain.pins);
 }
 
@@ -193,14 +249,17 @@ static void any_field_may_lie(void **state)
 
 		memcpy(bytes, good.bytes, SIZE);
 		for (uint64_t count = next() % 3; count < 3; count++) {
-			size_t at = next() %
-				    (i % 2 ? sizeof(struct ledger_header) : LEDGER_SLOT_SIZE),
+			size_t at = next() % (i % 3 == 1     ? sizeof(struct ledger_header)
+						     : i % 3 ? LEDGER_EVENT_SIZE
+							     : LEDGER_SLOT_SIZE),
 			       size = (size_t)1 << next() % 4;
 			uint64_t value = next() % 2
 						 ? next()
 						 : odd_values[next() % PN_ARRAY_SIZE(odd_values)];
 
-			at = (at & ~(size - 1)) + (i % 2 ? 0 : LEDGER_HEADER_SIZE);
+			at = (at & ~(size - 1)) + (i % 3 == 1     ? 0
+							  : i % 3 ? LEDGER_HEADER_SIZE
+								  : SLOTS_AT);
 			memcpy(bytes + at, &value, size);
 		}
 		if (!read_bytes(bytes, SIZE, &content)) {
@@ -218,7 +277,13 @@ static void each_header_field_is_checked(void **state)
 		uint64_t value;
 	} bad[] = {
 		{offsetof(struct ledger_header, magic), 8, 0},
-		{offsetof(struct ledger_header, version), 4, 2},
+		{offsetof(struct ledger_header, version), 4, 1},
+		{offsetof(struct ledger_header, version), 4, 3},
+		{offsetof(struct ledger_header, event_size), 4, 256},
+		{offsetof(struct ledger_header, events), 4, 4},
+		{offsetof(struct ledger_header, events), 4, 24},
+		{offsetof(struct ledger_header, events), 4, 1u << 17},
+		{offsetof(struct ledger_header, events), 4, UINT32_MAX},
 		{offsetof(struct ledger_header, header_size), 4, 0},
 		{offsetof(struct ledger_header, header_size), 4, UINT32_MAX},
 		{offsetof(struct ledger_header, slot_size), 4, 0},
@@ -227,15 +292,15 @@ static void each_header_field_is_checked(void **state)
 		{offsetof(struct ledger_header, slots), 4, SLOTS + 1},
 		{offsetof(struct ledger_header, pid), 4, 0},
 		{offsetof(struct ledger_header, pid), 4, UINT32_MAX},
-		{offsetof(struct ledger_header, counters), 4, 8},
-		{offsetof(struct ledger_header, limited), 4, 4},
+		{offsetof(struct ledger_header, abouts[0].counters), 4, 8},
+		{offsetof(struct ledger_header, abouts[0].limited), 4, 4},
 	};
 	static const struct {
 		size_t at, size;
 	} texts[] = {{offsetof(struct ledger_header, path), 24},
 		{offsetof(struct ledger_header, node), 40},
-		{offsetof(struct ledger_header, accounting), 24},
-		{offsetof(struct ledger_header, device_names), 96}};
+		{offsetof(struct ledger_header, abouts[0].accounting), 24},
+		{offsetof(struct ledger_header, abouts[0].device_names), 96}};
 	static unsigned char bytes[SIZE];
 	struct ledger_content content;
 
@@ -252,6 +317,96 @@ static void each_header_field_is_checked(void **state)
 	}
 }
 
+/* A record that makes no sense is left out and counted, the others are taken. */
+static void each_event_field_is_checked(void **state)
+{
+	static const struct {
+		size_t at, size;
+		uint64_t value;
+	} bad[] = {
+		{offsetof(struct ledger_event, seq), 8, 2},
+		{offsetof(struct ledger_event, seq), 8, UINT64_MAX - 1},
+		{offsetof(struct ledger_event, kind), 1, PN_EVENT_NONE},
+		{offsetof(struct ledger_event, kind), 1, PN_EVENT_DIRTY},
+		{offsetof(struct ledger_event, kind), 1, 255},
+		{offsetof(struct ledger_event, kind), 1, PN_EVENT_MAP}, /* with a call */
+		{offsetof(struct ledger_event, call), 1, PN_EVENT_MAX},
+		{offsetof(struct ledger_event, call), 1, PN_EVENT_NONE},
+		{offsetof(struct ledger_event, flags), 1, 4},
+		{offsetof(struct ledger_event, counters), 1, 8},
+		{offsetof(struct ledger_event, err), 2, 4096},
+		{offsetof(struct ledger_event, text_len), 2, PN_EVENT_TEXT},
+		{offsetof(struct ledger_event, text_len), 2, UINT16_MAX},
+	};
+	static unsigned char bytes[SIZE];
+	struct ledger_content content;
+
+	(void)state;
+	for (size_t i = 0; i < PN_ARRAY_SIZE(bad); i++) {
+		memcpy(bytes, good.bytes, SIZE);
+		/* Number 12, a failure. */
+		memcpy((char *)event_of(bytes, 11) + bad[i].at, &bad[i].value, bad[i].size);
+		assert_int_equal(read_bytes(bytes, SIZE, &content), 0);
+		free(content.domain.pins);
+		assert_int_equal(event_count, EVENTS - 1);
+		assert_int_equal(events_senseless, 1);
+	}
+	memcpy(bytes, good.bytes, SIZE);
+	event_of(bytes, 11)->seq--;
+	event_of(bytes, 3)->seq = 0;
+	memset(event_of(bytes, 4)->text, '\033', 416);
+	event_of(bytes, 4)->text_len = 416;
+	event_of(bytes, 4)->boot = 0;
+	assert_int_equal(read_bytes(bytes, SIZE, &content), 0);
+	free(content.domain.pins);
+	assert_int_equal(event_count, EVENTS - 2);
+	assert_int_equal(events_torn, 1);
+}
+
+static void another_format_says_so(void **state)
+{
+	static unsigned char bytes[SIZE];
+	struct ledger_header *header = (struct ledger_header *)(void *)bytes;
+	struct ledger_content content;
+	char why[128] = "";
+
+	(void)state;
+	memcpy(bytes, good.bytes, SIZE);
+	header->version = 3;
+	/* Whatever else it has. */
+	memset(&header->header_size, 0xff, SIZE - offsetof(struct ledger_header, header_size));
+	assert_int_equal(pwrite(file, bytes, SIZE, 0), SIZE);
+	assert_int_equal(pn_ledger_read(file, &content, why, sizeof(why)), -EBADMSG);
+	assert_non_null(strstr(why, "is of ledger format 3 and this program reads format 2"));
+}
+
+/* A file in which no record ever becomes whole keeps nobody for long. */
+static void unfinished_from_end_to_end(void **state)
+{
+	enum { HUGE = 128 * 1024 };
+	struct timespec start, end;
+	struct ledger_content content;
+	struct ledger_header *header;
+	unsigned char *bytes;
+	size_t size = SLOTS_AT + (size_t)HUGE * LEDGER_SLOT_SIZE;
+
+	(void)state;
+	bytes = malloc(size);
+	assert_non_null(bytes);
+	memset(bytes, 0xff, size);
+	header = (struct ledger_header *)(void *)bytes;
+	*header = good.header;
+	header->slots = HUGE;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &start);
+	assert_int_equal(read_bytes(bytes, size, &content), 0);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	assert_int_equal(content.unsteady, HUGE);
+	assert_int_equal(events_torn, EVENTS);
+	assert_true(end.tv_sec - start.tv_sec <= 2);
+	free(content.domain.pins);
+	free(bytes);
+}
+
 static void a_claim_to_be_another_user(void **state)
 {
 	static const uid_t claims[] = {0, 61235, UINT32_MAX};
@@ -264,7 +419,7 @@ static void a_claim_to_be_another_user(void **state)
 		assert_int_equal(fchown(file, 61234, 61234), 0);
 	memcpy(bytes, good.bytes, SIZE);
 	for (size_t i = 0; i < PN_ARRAY_SIZE(claims); i++) {
-		header->uid = claims[i];
+		header->abouts[0].uid = claims[i];
 		assert_true(read_bytes(bytes, SIZE, &content) < 0);
 	}
 	if (!geteuid())
@@ -359,7 +514,7 @@ static void a_file_that_names_another_users_process(void **state)
 		skip();
 	}
 	memcpy(bytes, good.bytes, SIZE);
-	header->uid = 61234;
+	header->abouts[0].uid = 61234;
 	a_file_in_a_directory("1-0.ledger", bytes);
 	snprintf(path, sizeof(path), "%s/1-0.ledger", dir);
 	assert_int_equal(chown(path, 61234, 61234), 0);
@@ -385,8 +540,7 @@ static void a_claim_made_of_holes(void **state)
 	header->slots = 1u << 22;
 	assert_int_equal(ftruncate(file, 0), 0);
 	assert_int_equal(pwrite(file, bytes, SIZE, 0), SIZE);
-	assert_int_equal(
-		ftruncate(file, LEDGER_HEADER_SIZE + (off_t)header->slots * LEDGER_SLOT_SIZE), 0);
+	assert_int_equal(ftruncate(file, SLOTS_AT + (off_t)header->slots * LEDGER_SLOT_SIZE), 0);
 	assert_int_equal(pn_ledger_read(file, &content, why, sizeof(why)), -EBADMSG);
 	assert_string_equal(why, "it has holes");
 	assert_int_equal(ftruncate(file, 0), 0);
@@ -429,8 +583,8 @@ static void texts_that_would_drive_a_terminal(void **state)
 	memcpy(bytes, good.bytes, SIZE);
 	strcpy(header->path, "\033[2J\a");
 	strcpy(header->node, "\033]0;x\a\x9b");
-	strcpy(header->accounting, "\r\n\t\033c");
-	strcpy(header->device_names, "\x7f\b\b\x80");
+	strcpy(header->abouts[0].accounting, "\r\n\t\033c");
+	strcpy(header->abouts[0].device_names, "\x7f\b\b\x80");
 	strcpy(slot_of(bytes, 0)->name, "\033[31m\"\\");
 	a_file_in_a_directory("1-0.ledger\033[2J.ledger", bytes);
 	look(1, 0);
@@ -453,9 +607,9 @@ static void sums_that_overflow(void **state)
 	(void)state;
 	memcpy(bytes, good.bytes, SIZE);
 	for (int i = 0; i < PN_COUNTER_MAX; i++)
-		header->predicted[i] = header->before[i] = UINT64_MAX - 1;
-	header->unrecorded = UINT64_MAX;
-	header->devices = UINT32_MAX;
+		header->totals[3].predicted[i] = header->before[i] = UINT64_MAX - 1;
+	header->totals[3].unrecorded = UINT64_MAX;
+	header->abouts[0].devices = UINT32_MAX;
 	a_file_in_a_directory("1-0.ledger", bytes);
 	a_file_in_a_directory("1-1.ledger", bytes);
 	look(1, 0);
@@ -472,6 +626,9 @@ int main(void)
 		cmocka_unit_test(cut_short_anywhere),
 		cmocka_unit_test(any_field_may_lie),
 		cmocka_unit_test(each_header_field_is_checked),
+		cmocka_unit_test(each_event_field_is_checked),
+		cmocka_unit_test(another_format_says_so),
+		cmocka_unit_test(unfinished_from_end_to_end),
 		cmocka_unit_test(a_claim_to_be_another_user),
 		cmocka_unit_test_teardown(what_is_no_file, clean),
 		cmocka_unit_test_teardown(a_file_of_another_user, clean),

@@ -237,13 +237,11 @@ static void a_reader_never_sees_half_a_mapping(void **state)
 	do {
 		struct pn_pins_report *report = report_now();
 
-		if (report->process_count) {
-			pins += check_report(report, child);
-			assert_true(report->processes[0].alive);
-			reports++;
-		}
+		pins += check_report(report, child);
+		assert_true(report->processes[0].alive);
+		reports++;
 		pn_pins_report_free(report);
-	} while (seconds() < end || !reports);
+	} while (seconds() < end);
 	end_writer(child);
 	print_message("%u reports, %zu mappings\n", reports, pins);
 	assert_true(pins / reports >= 32);
@@ -264,12 +262,12 @@ static void a_killed_writer_leaves_its_ledger(void **state)
 {
 	(void)state;
 	remove_ledgers();
-	for (unsigned int round = 0; round < 40; round++) {
+	for (unsigned int round = 0; round < 200; round++) {
 		pid_t child = start_writer();
 		struct pn_pins_report *report;
 		size_t pins;
 
-		usleep(1000 + round * 37 % 50 * 100);
+		usleep(500 + round * 37 % 50 * 50);
 		end_writer(child);
 		report = report_now();
 		pins = check_report(report, child);
@@ -298,38 +296,73 @@ static char *only_ledger(char path[300])
 	return path;
 }
 
-/* Killed within a change of the header, or of a slot: never whole again, never waited for. */
+/* Killed within a change of a slot: never whole again, never waited for. */
 static void a_change_that_never_ends(void **state)
 {
-	static const off_t at[] = {
-		offsetof(struct ledger_header, seq), LEDGER_HEADER_SIZE + 5 * LEDGER_SLOT_SIZE};
+	struct pn_pins_report *report;
+	uint64_t seq = 0x1001;
+	pid_t child;
+	double start;
+	char path[300];
+	int fd;
 
 	(void)state;
-	for (size_t i = 0; i < 2; i++) {
-		pid_t child;
-		struct pn_pins_report *report;
-		uint64_t seq = 0x1001;
-		double start;
-		char path[300];
-		int fd;
+	remove_ledgers();
+	child = start_writer();
+	end_writer(child);
+	fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, &seq, 8,
+				 (off_t)ledger_slots_at(LEDGER_EVENTS_DEFAULT) +
+					 5 * (off_t)LEDGER_SLOT_SIZE),
+		8);
+	close(fd);
+	start = seconds();
+	report = report_now();
+	assert_true(seconds() - start < 2);
+	assert_int_equal(report->process_count, 1);
+	assert_true(report->note_count > 1);
+	/* Another one may have been out of its slot just then. */
+	assert_in_range(report->processes[0].domains[0].pin_count, 62, 63);
+	pn_pins_report_free(report);
+	remove_ledgers();
+}
 
-		remove_ledgers();
-		child = start_writer();
-		end_writer(child);
-		fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
-		assert_true(fd >= 0);
-		assert_int_equal(pwrite(fd, &seq, 8, at[i]), 8);
-		close(fd);
-		start = seconds();
-		report = report_now();
-		assert_true(seconds() - start < 2);
-		assert_int_equal(report->process_count, 1);
-		assert_true(report->note_count > 0);
-		if (at[i] >= LEDGER_HEADER_SIZE)
-			assert_int_equal(report->processes[0].domains[0].pin_count, 63);
-		pn_pins_report_free(report);
-		remove_ledgers();
+/* Killed within a change of the header: in a copy that does not count yet, whatever is in it. */
+static void half_a_change_does_not_count(void **state)
+{
+	struct pn_pins_report *report[2];
+	struct ledger_header header;
+	uint64_t at;
+	char path[300];
+	pid_t child;
+	int fd;
+
+	(void)state;
+	remove_ledgers();
+	child = start_writer();
+	usleep(2000);
+	end_writer(child);
+	report[0] = report_now();
+	fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+	assert_int_equal(pread(fd, &header, sizeof(header), 0), sizeof(header));
+	at = (header.total_number + 1) % LEDGER_TOTALS;
+	memset(&header.totals[at], 0xa5, sizeof(header.totals[at]));
+	at = (header.about_number + 1) % LEDGER_ABOUTS;
+	memset(&header.abouts[at], 0xa5, sizeof(header.abouts[at]));
+	assert_int_equal(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
+	close(fd);
+	report[1] = report_now();
+	for (int i = 0; i < 2; i++) {
+		assert_true(check_report(report[i], child) >= 63);
+		assert_true(report[i]->processes[0].predicted[0] ==
+			    report[0]->processes[0].predicted[0]);
 	}
+	assert_string_equal(report[0]->processes[0].domains[0].device_names,
+		report[1]->processes[0].domains[0].device_names);
+	pn_pins_report_free(report[0]);
+	pn_pins_report_free(report[1]);
+	remove_ledgers();
 }
 
 /* A pid that was given to another process since is not the owner. */
@@ -356,10 +389,21 @@ static void a_pid_used_again_is_not_the_owner(void **state)
 	remove_ledgers();
 }
 
+/* The usual directories are looked into as well, and may hold what gives notes of its own. */
+static bool has_note(const struct pn_pins_report *report, const char *text)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < report->note_count; i++)
+		found = found || strstr(report->notes[i], text);
+	return found;
+}
+
 /* No room for the file to grow: totals stay right, readers are told. In a child, for its limit. */
 static void grow_too_far(void)
 {
-	struct rlimit limit = {LEDGER_HEADER_SIZE + LEDGER_SEGMENT_BYTES + 100, RLIM_INFINITY};
+	struct rlimit limit = {
+		ledger_slots_at(LEDGER_EVENTS_DEFAULT) + LEDGER_SEGMENT_BYTES + 100, RLIM_INFINITY};
 	static uint32_t slots[2 * LEDGER_SEGMENT];
 	struct pn_pins_report *report;
 	struct pn_ledger *ledger;
@@ -380,7 +424,7 @@ static void grow_too_far(void)
 		_exit(3);
 	if (report->processes[0].predicted[PN_COUNTER_MM_LOCKED] != pages ||
 		report->processes[0].domains[0].pin_count != LEDGER_SEGMENT ||
-		report->note_count != 1 || !strstr(report->notes[0], "512"))
+		!has_note(report, "512 mappings that found no room"))
 		_exit(4);
 	pn_pins_report_free(report);
 	for (uint32_t i = 0; i < 2 * LEDGER_SEGMENT; i++) {
@@ -390,7 +434,7 @@ static void grow_too_far(void)
 	if (pn_pins_report_fd(&report, pn_ledger_fd(ledger), false))
 		_exit(5);
 	if (report->processes[0].predicted[PN_COUNTER_MM_LOCKED] ||
-		report->processes[0].domains[0].pin_count || report->note_count)
+		report->processes[0].domains[0].pin_count || has_note(report, "no room"))
 		_exit(6);
 	pn_pins_report_free(report);
 	pn_ledger_close(ledger);
@@ -416,6 +460,7 @@ int main(void)
 		cmocka_unit_test(a_reader_never_sees_half_a_mapping),
 		cmocka_unit_test(a_killed_writer_leaves_its_ledger),
 		cmocka_unit_test(a_change_that_never_ends),
+		cmocka_unit_test(half_a_change_does_not_count),
 		cmocka_unit_test(a_ledger_that_cannot_grow),
 		cmocka_unit_test(a_pid_used_again_is_not_the_owner),
 	};
