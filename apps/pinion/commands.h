@@ -30,6 +30,10 @@ extern const char pins_help[];
 int next_option(const struct command *command, int argc, char **argv, const struct option *options,
 	int *status);
 
+/* The events in a report that was asked for them. 0 or a negative errno after a complaint. */
+struct pn_pins_report;
+int events_print(const struct pn_pins_report *report, bool json);
+
 /* Shared by devices and backends. */
 void backends_print(void);
 json_t *backends_json(void);

@@ -12,10 +12,13 @@
 #include "pn_pins.h"
 
 const char pins_help[] =
-	"[--pid N] [--measure-user] [--prune] [--json]\n\n"
+	"[--pid N] [--events] [--measure-user] [--prune] [--json]\n\n"
 	"Show the memory that Pinion's processes have pinned for devices: every mapping, which of\n"
 	"the kernel's counters it is charged to, what those counters say, and the limit.\n\n"
 	"      --pid N          only this process\n"
+	"      --events         instead, what happened last to each domain, and why what failed "
+	"did\n"
+	"                       (with --json: schema \"pinion.events/1\")\n"
 	"      --measure-user   also measure what all processes of this user have locked "
 	"together,\n"
 	"                       which no file shows (forks a child, takes about a millisecond)\n"
@@ -54,6 +57,7 @@ static int parse_pid(const struct command *command, const char *text, pid_t *pid
 int pins_run(const struct command *command, int argc, char **argv)
 {
 	static const struct option options[] = {
+		{"events", no_argument, NULL, 'e'},
 		{"help", no_argument, NULL, 'h'},
 		{"json", no_argument, NULL, 'j'},
 		{"measure-user", no_argument, NULL, 'm'},
@@ -69,6 +73,8 @@ int pins_run(const struct command *command, int argc, char **argv)
 	while ((code = next_option(command, argc, argv, options, &status)) != -1) {
 		if (code == 'j')
 			json = true;
+		else if (code == 'e')
+			query.events = true;
 		else if (code == 'm')
 			query.measure_user = true;
 		else if (code == 'P')
@@ -82,7 +88,10 @@ int pins_run(const struct command *command, int argc, char **argv)
 		complain("%s: %s", command->name, pn_error());
 		return EXIT_FAILURE;
 	}
-	status = print_report(report, json);
+	if (query.events)
+		status = events_print(report, json) ? EXIT_FAILURE : EXIT_SUCCESS;
+	else
+		status = print_report(report, json);
 	pn_pins_report_free(report);
 	return status;
 }

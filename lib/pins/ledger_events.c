@@ -112,7 +112,8 @@ static uint64_t measure_asleep(uint64_t *boot, uint64_t *slack)
 	*boot = read_clock(CLOCK_BOOTTIME);
 	after = read_clock(CLOCK_MONOTONIC);
 	*slack = after - before;
-	return *boot - after;
+	/* Between the two readings: it has not slept. */
+	return *boot >= before && *boot <= after ? 0 : *boot - after;
 }
 
 static void look_at_clocks(struct pn_ledger *ledger)

@@ -459,7 +459,8 @@ static void a_reader_beside_a_writer(void **state)
 		const struct pn_events *events = only_events(report);
 
 		check_events(events);
-		assert_int_equal(report->note_count, 0);
+		/* Its one mapping may have changed too fast. */
+		assert_in_range(report->note_count, 0, 1);
 		assert_true(report->processes[0].alive);
 		seen += events->count;
 		torn += events->torn;
