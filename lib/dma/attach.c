@@ -106,13 +106,10 @@ static int attach_locked(
 	entry->bits = 64;
 	snprintf(entry->address, sizeof(entry->address), "%s", device->address);
 	ret = domain->backend->attach(domain->ctx, device, &entry->fd);
-	if (ret && domain->backend->stuck && domain->backend->stuck(domain->ctx)) {
-		domain->damaged = true;
-		pn_fail_append(
-			ret, "; and the roll-back failed: the domain is damaged, destroy it");
-	}
-	if (ret)
+	if (ret) {
+		ret = domain_check_stuck(domain, ret);
 		goto free_entry;
+	}
 	domain_learn_charge(domain);
 	ret = ask_limits(domain, &plan);
 	if (ret)

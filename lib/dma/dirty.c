@@ -27,7 +27,7 @@ static int start_locked(struct pn_domain *domain)
 		return pn_fail(EALREADY, "dirty tracking is on already");
 	ret = domain->backend->dirty_set(domain->ctx, true);
 	domain->dirty = !ret;
-	return ret;
+	return ret ? domain_check_stuck(domain, ret) : 0;
 }
 
 int pn_domain_dirty_start(struct pn_domain *domain)
@@ -41,6 +41,16 @@ int pn_domain_dirty_start(struct pn_domain *domain)
 	return domain_end(domain, PN_EVENT_DIRTY, ret, 0, 0);
 }
 
+static int stop_locked(struct pn_domain *domain)
+{
+	int ret = domain->backend->dirty_set(domain->ctx, false);
+
+	if (ret)
+		return domain_check_stuck(domain, ret);
+	domain->dirty = false;
+	return 0;
+}
+
 int pn_domain_dirty_stop(struct pn_domain *domain)
 {
 	int ret;
@@ -51,9 +61,7 @@ int pn_domain_dirty_stop(struct pn_domain *domain)
 	if (!domain->dirty)
 		ret = pn_fail(EINVAL, "dirty tracking is not on");
 	else
-		ret = domain->backend->dirty_set(domain->ctx, false);
-	if (!ret)
-		domain->dirty = false;
+		ret = stop_locked(domain);
 	return domain_end(domain, PN_EVENT_DIRTY, ret, 0, 0);
 }
 

@@ -114,7 +114,8 @@ struct pn_backend {
 	 * live: then no PCI device can be attached.
 	 */
 	int (*attach)(void *ctx, const struct pn_dma_device *device, int *device_fd);
-	/* Optional: has an attach failed that could not be undone? */
+	/* Optional: has an attach or a map failed, or a change of tracking, that could not be
+	 * undone? */
 	bool (*stuck)(void *ctx);
 	/*
 	 * Close the device, always; when this was the last one, the kernel holds no mapping
@@ -122,12 +123,12 @@ struct pn_backend {
 	 */
 	int (*detach)(void *ctx, int device_fd);
 	/*
-	 * Only while a device is attached (or live). A failed map leaves nothing behind. map, copy
-	 * and unmap return the kernel's errno only; the domain knows what was asked and finds the
-	 * words, unless the backend set some and returns -EOPNOTSUPP.
+	 * Only while a device is attached (or live). A failed map leaves nothing behind, or
+	 * stuck() says so. map, copy and unmap return the kernel's errno only; the domain knows
+	 * what was asked and finds the words, unless the backend set some and returns -EOPNOTSUPP.
 	 */
 	int (*map)(void *ctx, struct pn_backend_map *map);
-	/* Exactly one earlier map. */
+	/* Exactly one earlier map. -EFAULT: it cannot be known whether it is gone. */
 	int (*unmap)(void *ctx, uint64_t iova, uint64_t len);
 	/*
 	 * Optional: map what another context of the same kernel file (request->beside) has at

@@ -64,6 +64,14 @@ int domain_changeable(const struct pn_domain *domain)
 	return 0;
 }
 
+int domain_check_stuck(struct pn_domain *domain, int err)
+{
+	if (!domain->backend->stuck || !domain->backend->stuck(domain->ctx))
+		return err;
+	domain->damaged = true;
+	return pn_fail_append(err, "; and the roll-back failed: the domain is damaged, destroy it");
+}
+
 bool pn_domain_is_mine(const struct pn_domain *domain)
 {
 	return __atomic_load_n(&domain->magic, __ATOMIC_RELAXED) != 0;

@@ -99,6 +99,9 @@ int domain_end(
 	struct pn_domain *domain, enum pn_event_kind call, int ret, uint64_t iova, uint64_t len);
 /* May it be changed? 0, -EIO (damaged) or -EBUSY (handed over) with words. */
 int domain_changeable(const struct pn_domain *domain);
+/* The backend failed; if it could not undo it, the domain is damaged and the text says so. Returns
+ * the error. */
+int domain_check_stuck(struct pn_domain *domain, int err);
 
 /*
  * One that nobody sees yet, alone in a family of its own or (not NULL) for this one; NULL with

@@ -244,8 +244,10 @@ int kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more)
 			mapping->counters = (uint8_t)(exempt ? domain->rule.exempt_counters
 							     : domain->rule.counters);
 	}
-	if (ret)
-		return fail_map(domain, mapping, more, ret);
+	if (ret) {
+		ret = fail_map(domain, mapping, more, ret);
+		return domain_check_stuck(domain, ret);
+	}
 	mapping->in_kernel = true;
 	return 0;
 }

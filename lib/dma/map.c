@@ -470,10 +470,15 @@ void domain_forget(struct pn_domain *domain, struct mapping *mapping)
 	forget(domain, mapping, &pin);
 }
 
-static int fail_unmap(const struct pn_domain *domain, const struct mapping *mapping, int err)
+static int fail_unmap(struct pn_domain *domain, const struct mapping *mapping, int err)
 {
-	return pn_fail(-err, "unmapping IOVA %#" PRIx64 ", %" PRIu64 " bytes (%s): %s",
-		mapping->iova, mapping->len, domain->backend->unmap_call, strerror(-err));
+	pn_fail(-err, "unmapping IOVA %#" PRIx64 ", %" PRIu64 " bytes (%s): %s", mapping->iova,
+		mapping->len, domain->backend->unmap_call, strerror(-err));
+	if (err != -EFAULT)
+		return err;
+	domain->damaged = true;
+	return pn_fail_append(err, "; whether it is still mapped cannot be known: the domain is "
+				   "damaged, destroy it");
 }
 
 /* One alone: the ledger learns only that it is gone. */

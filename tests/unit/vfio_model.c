@@ -13,6 +13,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "vfio_model_abi.h"
 #include "vfio_model_priv.h"
 
 #define FILES 256
@@ -186,7 +187,7 @@ int model_inject(unsigned long request)
 void model_calm(void)
 {
 	model.fail_call = model.fail_again = 0;
-	model.fail_on = false;
+	model.fail_on = model.fail_after = false;
 	memset(model.rules, 0, sizeof(model.rules));
 }
 
@@ -331,6 +332,23 @@ static void wait_if_held(unsigned long request)
 		;
 }
 
+/* Its answer cannot be written: copy_to_user() fails at the end. */
+static void lose_answer(struct file *file, unsigned long request, const void *arg)
+{
+	unsigned char copy[128] = {0};
+	uint32_t size;
+
+	if (request != VFIO_IOMMU_UNMAP_DMA && request != K_IOAS_UNMAP && request != K_IOAS_MAP &&
+		request != K_IOAS_MAP_FILE && request != K_IOAS_COPY)
+		return;
+	/* All of these begin with their size. */
+	memcpy(&size, arg, sizeof(size));
+	if (size > sizeof(copy))
+		abort();
+	memcpy(copy, arg, size);
+	(void)file_ioctl(file, request, copy);
+}
+
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct file *file;
@@ -347,6 +365,8 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 		result = model_inject(request);
 		if (!result)
 			result = file_ioctl(file, request, arg);
+		else if (result == -EFAULT && model.fail_after)
+			lose_answer(file, request, arg);
 		model_release(file);
 	}
 	model_unlock();

@@ -67,6 +67,9 @@ struct vfio_model {
 	int fail_err;
 	unsigned int fail_again; /* a later one */
 	int fail_again_err;
+	/* The call that fails does its work all the same, if it is one that changes mappings: only
+	 * its answer is lost. */
+	bool fail_after;
 	bool fail_on; /* from the first failure on every call fails, with EIO */
 	struct model_rule rules[4];
 

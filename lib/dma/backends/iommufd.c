@@ -285,27 +285,54 @@ static int map_device(struct iommufd *ctx, struct pn_backend_map *map)
 	return ret;
 }
 
-static int native_map(void *opaque, struct pn_backend_map *map)
-{
-	struct iommufd *ctx = opaque;
-
-	if (map->device || map->dmabuf)
-		return map_device(ctx, map);
-	if (ctx->file->maps_files && map->fd >= 0 && is_memory_file(map->fd))
-		return map_file(ctx, map);
-	return map_address(ctx, map);
-}
+/*
+ * The kernel's answer is the last step of its calls (iommufd_ucmd_respond): an EFAULT may mean that
+ * only this failed, after what was asked has been done.
+ */
 
 static int native_unmap(void *opaque, uint64_t iova, uint64_t len)
 {
 	struct iommufd *ctx = opaque;
-	struct iommufd_ioas_unmap request = {
-		.size = sizeof(request), .ioas_id = ctx->ioas, .iova = iova, .length = len};
+	uint64_t removed = len;
+	int ret = iommufd_unmap(ctx, iova, &removed);
 
-	if (ioctl(ctx->file->fd, IOMMUFD_IOAS_UNMAP, &request))
-		return -errno;
-	/* The kernel says how much it removed; less is not what was asked for. */
-	return request.length == len ? 0 : -EIO;
+	/* Removed the first time, it is not there the second time. */
+	if (ret == -EFAULT) {
+		ret = iommufd_unmap(ctx, iova, &removed);
+		if (ret == -ENOENT)
+			return 0;
+	}
+	if (ret)
+		return ret;
+	/* Less is not what was asked for. */
+	return removed == len ? 0 : -EIO;
+}
+
+/* What a map or copy returned; with EFAULT, what it may have made is removed. */
+static int settle(struct iommufd *ctx, const struct pn_backend_map *map, int ret)
+{
+	int err;
+
+	if (ret != -EFAULT)
+		return ret;
+	err = native_unmap(ctx, map->iova, map->len);
+	if (err && err != -ENOENT)
+		ctx->unsettled = true;
+	return ret;
+}
+
+static int native_map(void *opaque, struct pn_backend_map *map)
+{
+	struct iommufd *ctx = opaque;
+	int ret;
+
+	if (map->device || map->dmabuf)
+		ret = map_device(ctx, map);
+	else if (ctx->file->maps_files && map->fd >= 0 && is_memory_file(map->fd))
+		ret = map_file(ctx, map);
+	else
+		ret = map_address(ctx, map);
+	return settle(ctx, map, ret);
 }
 
 static int native_copy(
@@ -322,7 +349,7 @@ static int native_copy(
 
 	if (ctx->file != from->file)
 		return -EINVAL;
-	return ioctl(ctx->file->fd, IOMMUFD_IOAS_COPY, &request) ? -errno : 0;
+	return settle(ctx, map, ioctl(ctx->file->fd, IOMMUFD_IOAS_COPY, &request) ? -errno : 0);
 }
 
 /*
@@ -484,7 +511,7 @@ static bool native_stuck(void *ptr)
 {
 	const struct iommufd *ctx = ptr;
 
-	return ctx->stuck;
+	return ctx->stuck || ctx->unsettled;
 }
 
 static void native_abandon(void *ptr)

@@ -374,14 +374,26 @@ static int put_hwpt(struct iommufd *ctx, struct iommufd_hwpt *hwpt)
 	return ret;
 }
 
+int iommufd_unmap(struct iommufd *ctx, uint64_t iova, uint64_t *len)
+{
+	struct iommufd_ioas_unmap request = {
+		.size = sizeof(request), .ioas_id = ctx->ioas, .iova = iova, .length = *len};
+
+	if (ioctl(ctx->file->fd, IOMMUFD_IOAS_UNMAP, &request))
+		return -errno;
+	*len = request.length;
+	return 0;
+}
+
+/* An EFAULT may mean that only the answer was lost: asked again, nothing is there. */
 static int unmap_all(struct iommufd *ctx)
 {
-	struct iommufd_ioas_unmap all = {
-		.size = sizeof(all), .ioas_id = ctx->ioas, .iova = 0, .length = UINT64_MAX};
+	uint64_t len = UINT64_MAX;
+	int ret = iommufd_unmap(ctx, 0, &len);
 
-	if (!ioctl(ctx->file->fd, IOMMUFD_IOAS_UNMAP, &all) || errno == ENOENT)
-		return 0;
-	return -errno;
+	if (ret == -EFAULT)
+		ret = iommufd_unmap(ctx, 0, &len);
+	return ret == -ENOENT ? 0 : ret;
 }
 
 int iommufd_detach(struct iommufd *ctx, int device_fd)
@@ -406,6 +418,6 @@ int iommufd_detach(struct iommufd *ctx, int device_fd)
 	ret = ret ? ret : err;
 	free(entry);
 	if (!ctx->devices)
-		ctx->dirty = false;
+		ctx->dirty = ctx->unsettled = false;
 	return ret;
 }

@@ -37,7 +37,8 @@ int iommufd_dirty_set(struct iommufd *ctx, bool on)
 		pn_fail(-ret, "%s dirty tracking (IOMMU_HWPT_SET_DIRTY_TRACKING): %s",
 			on ? "starting" : "stopping", strerror(-ret));
 		for (done = ctx->hwpts; done != hwpt; done = done->next)
-			(void)iommufd_hwpt_track(ctx->file, done->id, !on);
+			if (iommufd_hwpt_track(ctx->file, done->id, !on))
+				ctx->unsettled = true;
 		return ret;
 	}
 	ctx->dirty = on;

@@ -29,12 +29,17 @@ struct iommufd {
 	bool track; /* devices get page tables that can track dirty pages */
 	bool dirty; /* tracking is on */
 	bool stuck; /* a page table could not be destroyed */
+	/* A map, or a change of tracking, could not be taken back; until the last device goes. */
+	bool unsettled;
 	struct iommufd_hwpt *hwpts;
 	struct iommufd_device *devices;
 };
 
 int iommufd_attach(struct iommufd *ctx, const struct pn_dma_device *device, int *device_fd);
 int iommufd_detach(struct iommufd *ctx, int device_fd);
+
+/* IOMMU_IOAS_UNMAP. 0, and how much was removed, or a negative errno. No text. */
+int iommufd_unmap(struct iommufd *ctx, uint64_t iova, uint64_t *len);
 
 /* IOMMU_DESTROY. 0 or a negative errno. No text. */
 int iommufd_destroy_object(struct iommufd_file *file, uint32_t id);

@@ -241,15 +241,38 @@ free_entry:
 	return ret;
 }
 
+/*
+ * Unmap a range, or with VFIO_DMA_UNMAP_FLAG_ALL everything. The kernel writes down how much it
+ * removed when it has done so (vfio_iommu_type1_unmap_dma, iommufd_vfio_unmap_dma): an EFAULT may
+ * mean that only this failed, so it is asked again, and removes nothing then.
+ * Returns 0 or a negative errno, and the bytes removed. No text.
+ */
+static int unmap(struct vfio_container *container, uint32_t flags, uint64_t iova, uint64_t *len)
+{
+	struct vfio_iommu_type1_dma_unmap args;
+	uint64_t wanted = *len;
+	bool again = false;
+
+	for (;; again = true) {
+		args = (struct vfio_iommu_type1_dma_unmap){
+			.argsz = sizeof(args), .flags = flags, .iova = iova, .size = wanted};
+		if (!ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &args))
+			break;
+		if (again || errno != EFAULT)
+			return again && errno == ENOENT ? 0 : -errno;
+	}
+	*len = again && !args.size ? wanted : args.size;
+	return 0;
+}
+
 static int unmap_all(struct vfio_container *container)
 {
-	struct vfio_iommu_type1_dma_unmap all = {
-		.argsz = sizeof(all), .flags = VFIO_DMA_UNMAP_FLAG_ALL};
+	uint64_t len = 0;
 
 	/* Linux 5.12 and newer. */
 	if (ioctl(container->fd, VFIO_CHECK_EXTENSION, VFIO_UNMAP_ALL) == 0)
 		return 0;
-	return ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &all) ? -errno : 0;
+	return unmap(container, VFIO_DMA_UNMAP_FLAG_ALL, 0, &len);
 }
 
 int vfio_container_detach(struct vfio_container *container, int device_fd)
@@ -286,11 +309,11 @@ int vfio_container_map(struct vfio_container *container, const struct pn_backend
 
 int vfio_container_unmap(struct vfio_container *container, uint64_t iova, uint64_t len)
 {
-	struct vfio_iommu_type1_dma_unmap unmap = {
-		.argsz = sizeof(unmap), .iova = iova, .size = len};
+	uint64_t removed = len;
+	int ret = unmap(container, 0, iova, &removed);
 
-	if (ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &unmap))
-		return -errno;
-	/* The kernel says how much it removed; less is not what was asked for. */
-	return unmap.size == len ? 0 : -EIO;
+	if (ret)
+		return ret;
+	/* Less is not what was asked for. */
+	return removed == len ? 0 : -EIO;
 }

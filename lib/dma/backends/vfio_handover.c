@@ -16,19 +16,42 @@
 #include "inherited.h"
 #include "vfio_container.h"
 
+/*
+ * The virtual addresses of a range, or of everything, end. An EFAULT may mean that they have, and
+ * only the kernel's answer could not be written: asked again it then says that they had ended
+ * (EINVAL, vfio_dma_do_unmap). 0 or a negative errno. No text.
+ */
+static int drop_vaddr(struct vfio_container *container, uint32_t flags, uint64_t iova, uint64_t len)
+{
+	struct vfio_iommu_type1_dma_unmap args = {.argsz = sizeof(args),
+		.flags = flags | VFIO_DMA_UNMAP_FLAG_VADDR,
+		.iova = iova,
+		.size = len};
+
+	if (!ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &args))
+		return 0;
+	if (errno != EFAULT)
+		return -errno;
+	args.size = len;
+	if (!ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &args))
+		return 0;
+	return errno == EINVAL ? 0 : -errno;
+}
+
 int vfio_handover_suspend(struct vfio_container *container)
 {
-	struct vfio_iommu_type1_dma_unmap all = {
-		.argsz = sizeof(all), .flags = VFIO_DMA_UNMAP_FLAG_VADDR | VFIO_DMA_UNMAP_FLAG_ALL};
+	int ret;
 
 	/* Says no before a group has joined, too (vfio_iommu_type1_check_extension). */
 	if (ioctl(container->fd, VFIO_CHECK_EXTENSION, VFIO_UPDATE_VADDR) != 1)
 		return pn_fail(EOPNOTSUPP,
 			"this kernel's type1 cannot hand mappings over (VFIO_UPDATE_VADDR: Linux "
 			"5.12 and newer; not with mediated devices)");
-	if (ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &all))
-		return pn_fail(errno, "taking the virtual addresses from all mappings: %s",
-			strerror(errno));
+	ret = drop_vaddr(container, VFIO_DMA_UNMAP_FLAG_ALL, 0, 0);
+	if (ret)
+		return pn_fail(-ret,
+			"taking the virtual addresses from all mappings (VFIO_IOMMU_UNMAP_DMA): %s",
+			strerror(-ret));
 	return 0;
 }
 
@@ -46,12 +69,7 @@ static int set_vaddr(struct vfio_container *container, const struct pn_backend_m
 
 int vfio_handover_suspend_map(struct vfio_container *container, const struct pn_backend_map *map)
 {
-	struct vfio_iommu_type1_dma_unmap again = {.argsz = sizeof(again),
-		.flags = VFIO_DMA_UNMAP_FLAG_VADDR,
-		.iova = map->iova,
-		.size = map->len};
-
-	return ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &again) ? -errno : 0;
+	return drop_vaddr(container, 0, map->iova, map->len);
 }
 
 int vfio_handover_resume_map(struct vfio_container *container, const struct pn_backend_map *map)
