@@ -12,5 +12,6 @@
 #include "pn_pins.h"
 #include "pn_pkt.h"
 #include "pn_port.h"
+#include "pn_ring.h"
 
 #endif
