@@ -1,67 +1,75 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The inside of a packet pool: a stack of free buffers behind a spinlock. pool.c makes pools and
- * takes buffers, buf.c gives them back.
+ * The inside of a packet pool: a ring of free buffers, and a cache of them for each thread. pool.c
+ * makes pools, cache.c moves buffers between threads and the ring, buf.c gives packets back,
+ * attach.c lets buffers share memory.
  *
  * What a device can reach: a pool's memory is mapped for DMA as a whole, and the metadata of each
  * buffer (struct pn_buf with base, pool and next) lies in it, before the data. A device that may
  * write to its domain can overwrite these pointers, and the process then follows them: the IOMMU
- * keeps a device out of all other memory, not out of this. Only struct pn_pool and the stack of
+ * keeps a device out of all other memory, not out of this. Only struct pn_pool and the lists of
  * free buffers are out of reach; so are a driver's own lists of what is in its rings.
  */
 #ifndef PN_PKT_PRIV_H
 #define PN_PKT_PRIV_H
 
-#include <sched.h>
+#include <pthread.h>
 
 #include "pn_pkt.h"
+#include "pn_ring.h"
 
 #define PN_CACHE_LINE 64u
 
 _Static_assert(sizeof(struct pn_buf) == PN_CACHE_LINE, "a buffer's metadata is one cache line");
+_Static_assert(sizeof(struct pn_buf_more) == PN_CACHE_LINE, "what few need is one more");
+
+/* From the start of a buffer's metadata to its memory. */
+#define PN_BUF_META (sizeof(struct pn_buf) + sizeof(struct pn_buf_more))
+
+/*
+ * A thread's cache and who knows it: its pool and its thread. Who goes last frees it, so that
+ * either may end first.
+ */
+struct pn_cache {
+	struct pn_pool_cache head;
+	pthread_mutex_t lock;          /* of pool and thread */
+	struct pn_pool *pool;          /* NULL: the pool is gone */
+	bool thread;                   /* in use by a thread */
+	struct pn_cache *next_of_pool; /* does not change: read without a lock */
+	struct pn_cache *next_of_thread;
+};
 
 struct pn_pool {
-	/* What a buffer looks like when it is handed out; the constant fields are not used. */
+	/* What a buffer looks like when it is handed out; base and iova are not used. */
 	struct pn_buf fresh;
 	struct pn_heap *heap;
 	void *memory;
+	uint64_t stride;
 	uint32_t count;
+	uint32_t cache_limit; /* 0: no caches */
 	uint16_t room;
-	/* Written by every get and free: on its own line. */
-	_Alignas(PN_CACHE_LINE) uint32_t locked;
-	uint32_t available;
-	/* The free buffers, the last one freed on top: it is the likeliest to be in the cache. Not
-	 * in DMA memory: no device can write to this list, though to the buffers it can. */
-	struct pn_buf **stack;
+	/* A bit for each buffer: it is in the pool. NULL in a pool that does not check. Not in DMA
+	 * memory, as are the lists of free buffers: no device can write to them. */
+	uint64_t *inside;
+	struct pn_ring *ring; /* free buffers that no thread keeps */
+	pthread_mutex_t lock; /* of adding to caches */
+	struct pn_cache *caches;
 	uint32_t users; /* receive queues that take from it, whether they run or not */
-	_Alignas(PN_CACHE_LINE) uint64_t refused;
+	uint64_t refused;
 };
 
+/* cache.c. Buffers that threads keep, and the end of all caches with their pool. */
+uint32_t pn_pool_cached(const struct pn_pool *pool);
+void pn_pool_end_caches(struct pn_pool *pool);
+
 /*
- * Test and test-and-set. A holder keeps it for one copy of pointers; when it takes longer than
- * that, the holder has lost its CPU, and so the waiter gives up its own.
+ * In a pool that checks: note that a buffer comes back, once. False if it is not out, or none of
+ * the pool's: then it has been counted as refused.
  */
-static inline void pn_pool_lock(struct pn_pool *pool)
-{
-	unsigned int spins = 0;
+bool pn_pool_note_free(struct pn_pool *pool, const struct pn_buf *buf);
 
-	while (__atomic_exchange_n(&pool->locked, 1, __ATOMIC_ACQUIRE)) {
-		while (__atomic_load_n(&pool->locked, __ATOMIC_RELAXED)) {
-			if (++spins % 1024 == 0)
-				sched_yield();
-			else
-				pn_cpu_relax();
-		}
-	}
-}
-
-static inline void pn_pool_unlock(struct pn_pool *pool)
-{
-	__atomic_store_n(&pool->locked, 0, __ATOMIC_RELEASE);
-}
-
-/* Push n buffers that have no owner any more. */
-void pn_pool_put(struct pn_pool *pool, struct pn_buf *const *bufs, uint32_t n);
+/* Give back what is free, and noted as such in a pool that checks. */
+void pn_pool_put_noted(struct pn_pool *pool, struct pn_buf *const *bufs, uint32_t n);
 
 /* A receive queue takes from the pool from now on: it cannot be destroyed. Any thread. */
 static inline void pn_pool_use(struct pn_pool *pool)
@@ -76,5 +84,29 @@ static inline void pn_pool_unuse(struct pn_pool *pool)
 
 /* Count frees that could not be honoured. */
 void pn_pool_refuse(struct pn_pool *pool, const void *buf, uint32_t n);
+
+/* End what a buffer shares with others or was lent: it has its own memory again. */
+void pn_buf_detach(struct pn_buf *buf);
+
+/*
+ * Whether all of a burst are plain packets of one pool, none of them NULL; adds up their bytes. The
+ * only owner of a packet acquires what those before wrote.
+ */
+static inline bool pn_bufs_plain(
+	struct pn_buf *const *bufs, uint32_t n, const struct pn_pool *pool, uint64_t *bytes)
+{
+	uint64_t strange = 0, sum = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct pn_buf *buf = bufs[i];
+
+		strange |= __atomic_load_n(&buf->state, __ATOMIC_ACQUIRE) ^ PN_BUF_PLAIN;
+		strange |= (uint64_t)(uintptr_t)buf->next;
+		strange |= (uint64_t)(uintptr_t)buf->pool ^ (uint64_t)(uintptr_t)pool;
+		sum += buf->pkt_len;
+	}
+	*bytes = sum;
+	return !strange;
+}
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Packet pools: buffers laid out in one block of DMA memory, handed out in bulk from a stack.
+ * Packet pools: buffers laid out in one block of DMA memory, their free ones listed in a ring.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -31,7 +31,33 @@ static int check_opts(const struct pn_pool_opts *opts)
 		return pn_fail(EINVAL,
 			"a data room of %u bytes is too large: at most %u (%u with the headroom)",
 			data_room(opts), MAX_ROOM - PN_BUF_HEADROOM, MAX_ROOM);
+	if (opts->cache > PN_POOL_CACHE_MAX && opts->cache != PN_POOL_NO_CACHE)
+		return pn_fail(EINVAL, "%u buffers for each thread to keep: at most %u",
+			opts->cache, PN_POOL_CACHE_MAX);
+	if (opts->check > PN_POOL_CHECK_OFF)
+		return pn_fail(EINVAL, "a pool's check is %u: an enum pn_pool_check is needed",
+			opts->check);
 	return 0;
+}
+
+static uint32_t cache_limit(const struct pn_pool_opts *opts)
+{
+	uint32_t limit = opts->count / 8;
+
+	if (opts->cache)
+		return opts->cache == PN_POOL_NO_CACHE ? 0 : opts->cache;
+	if (limit > PN_POOL_CACHE_MAX)
+		return PN_POOL_CACHE_MAX;
+	return limit < 8 ? 0 : limit;
+}
+
+static bool checks(const struct pn_pool_opts *opts)
+{
+#ifdef NDEBUG
+	return opts->check == PN_POOL_CHECK_ON;
+#else
+	return opts->check != PN_POOL_CHECK_OFF;
+#endif
 }
 
 /*
@@ -41,7 +67,7 @@ static int check_opts(const struct pn_pool_opts *opts)
  */
 static uint64_t stride(uint32_t room)
 {
-	uint64_t bytes = sizeof(struct pn_buf) + room;
+	uint64_t bytes = PN_BUF_META + room;
 	uint64_t lines = (bytes + PN_CACHE_LINE - 1) / PN_CACHE_LINE;
 
 	return (lines | 1) * PN_CACHE_LINE;
@@ -56,20 +82,47 @@ uint64_t pn_pool_bytes(const struct pn_pool_opts *opts)
 
 static void lay_out(struct pn_pool *pool, uint64_t iova)
 {
-	uint64_t step = stride(pool->room);
-
 	for (uint32_t i = 0; i < pool->count; i++) {
-		unsigned char *start = (unsigned char *)pool->memory + i * step;
+		uint64_t offset = i * pool->stride;
+		unsigned char *start = (unsigned char *)pool->memory + offset;
 		struct pn_buf *buf = (struct pn_buf *)(void *)start;
 
 		*buf = pool->fresh;
-		buf->refcnt = 0;
-		buf->base = start + sizeof(*buf);
-		buf->iova = iova + i * step + sizeof(*buf);
-		/* The first buffer on top, so that a fresh pool is handed out in address order. */
-		pool->stack[pool->count - 1 - i] = buf;
+		buf->base = start + PN_BUF_META;
+		buf->iova = iova + offset + PN_BUF_META;
+		pn_ring_enqueue_bulk(pool->ring, &buf, 1);
+		if (pool->inside)
+			pool->inside[i / 64] |= UINT64_C(1) << i % 64;
 	}
-	pool->available = pool->count;
+}
+
+static uint64_t ring_size(uint32_t count)
+{
+	uint64_t size = 1;
+
+	while (size < count)
+		size *= 2;
+	return size;
+}
+
+/* The lists, outside of the memory that devices see. */
+static int make_lists(struct pn_pool *pool, const struct pn_pool_opts *opts)
+{
+	uint64_t size = ring_size(opts->count);
+
+	if (size > PN_RING_SIZE_MAX || pn_ring_create(&pool->ring, size, 0))
+		goto no_memory;
+	if (checks(opts)) {
+		pool->inside = calloc((opts->count + UINT64_C(63)) / 64, sizeof(*pool->inside));
+		if (!pool->inside)
+			goto no_memory;
+	}
+	return 0;
+
+no_memory:
+	pn_ring_destroy(pool->ring);
+	pool->ring = NULL;
+	return pn_fail(ENOMEM, "no memory for the list of %" PRIu32 " free buffers", opts->count);
 }
 
 static struct pn_pool *new_pool(struct pn_heap *heap, const struct pn_pool_opts *opts)
@@ -79,9 +132,12 @@ static struct pn_pool *new_pool(struct pn_heap *heap, const struct pn_pool_opts 
 	if (!pool)
 		return NULL;
 	memset(pool, 0, sizeof(*pool));
+	pthread_mutex_init(&pool->lock, NULL);
 	pool->heap = heap;
+	pool->cache_limit = cache_limit(opts);
 	pool->count = opts->count;
 	pool->room = (uint16_t)(PN_BUF_HEADROOM + data_room(opts));
+	pool->stride = stride(pool->room);
 	pool->fresh = (struct pn_buf){
 		.data_off = PN_BUF_HEADROOM,
 		.refcnt = 1,
@@ -114,12 +170,9 @@ int pn_pool_create(struct pn_pool **out, struct pn_heap *heap, const struct pn_p
 			opts->count, data_room(opts), bytes);
 		goto free_pool;
 	}
-	pool->stack = calloc(pool->count, sizeof(*pool->stack));
-	if (!pool->stack) {
-		ret = pn_fail(
-			ENOMEM, "no memory for the list of %" PRIu32 " free buffers", pool->count);
+	ret = make_lists(pool, opts);
+	if (ret)
 		goto free_memory;
-	}
 	lay_out(pool, iova);
 	*out = pool;
 	return 0;
@@ -127,6 +180,7 @@ int pn_pool_create(struct pn_pool **out, struct pn_heap *heap, const struct pn_p
 free_memory:
 	pn_heap_free(heap, pool->memory);
 free_pool:
+	pthread_mutex_destroy(&pool->lock);
 	free(pool);
 	return ret;
 }
@@ -150,15 +204,21 @@ int pn_pool_destroy(struct pn_pool *pool)
 			"%" PRIu32 " of the pool's %" PRIu32
 			" buffers are still out: stop the ports and free the packets first",
 			out, pool->count);
+	pn_pool_end_caches(pool);
 	ret = pn_heap_free(pool->heap, pool->memory);
-	free(pool->stack);
+	pn_ring_destroy(pool->ring);
+	free(pool->inside);
+	pthread_mutex_destroy(&pool->lock);
 	free(pool);
 	return ret;
 }
 
 uint32_t pn_pool_available(const struct pn_pool *pool)
 {
-	return __atomic_load_n(&pool->available, __ATOMIC_RELAXED);
+	uint64_t sum = pn_ring_count(pool->ring) + pn_pool_cached(pool);
+
+	/* Beside threads that move buffers some may be seen twice. */
+	return sum < pool->count ? (uint32_t)sum : pool->count;
 }
 
 uint32_t pn_pool_count(const struct pn_pool *pool)
@@ -178,54 +238,27 @@ uint64_t pn_pool_refused(const struct pn_pool *pool)
 
 int pn_pool_get(struct pn_pool *pool, struct pn_buf **bufs, uint32_t n)
 {
-	/* data_off to flags are neighbours: three words, copied at once. */
-	const size_t first = offsetof(struct pn_buf, data_off);
-	const size_t len = offsetof(struct pn_buf, vlan_tci) - first;
-	uint32_t left;
+	/* state to flags are neighbours, copied at once. */
+	const size_t first = offsetof(struct pn_buf, state);
+	const size_t len = offsetof(struct pn_buf, hash) - first;
 
-	if (n == 0)
-		return 0;
-	pn_pool_lock(pool);
-	if (n > pool->available) {
-		pn_pool_unlock(pool);
+	if (pn_pool_get_raw(pool, bufs, n))
 		return -ENOBUFS;
-	}
-	left = pool->available - n;
-	memcpy(bufs, pool->stack + left, n * sizeof(*bufs));
-	__atomic_store_n(&pool->available, left, __ATOMIC_RELAXED);
-	pn_pool_unlock(pool);
-
 	for (uint32_t i = 0; i < n; i++) {
 		if (i + 4 < n)
 			__builtin_prefetch(bufs[i + 4], 1);
 		memcpy((char *)bufs[i] + first, (const char *)&pool->fresh + first, len);
-		bufs[i]->next = NULL;
 	}
 	return 0;
-}
-
-void pn_pool_put(struct pn_pool *pool, struct pn_buf *const *bufs, uint32_t n)
-{
-	uint32_t had;
-
-	pn_pool_lock(pool);
-	had = pool->available;
-	/* Cannot be, unless threads raced to free the same buffer; the list must not overflow. */
-	if (n > pool->count - had) {
-		pn_pool_unlock(pool);
-		pn_pool_refuse(pool, bufs[0], n);
-		return;
-	}
-	memcpy(pool->stack + had, bufs, n * sizeof(*bufs));
-	__atomic_store_n(&pool->available, had + n, __ATOMIC_RELAXED);
-	pn_pool_unlock(pool);
 }
 
 void pn_pool_refuse(struct pn_pool *pool, const void *buf, uint32_t n)
 {
 	if (__atomic_fetch_add(&pool->refused, n, __ATOMIC_RELAXED) == 0)
 		pn_log(PN_LOG_ERROR,
-			"packet buffer %p was freed although it is in its pool already: refused, "
+			"packet buffer %p was freed although it is in its pool already, or is none "
+			"of "
+			"the pool's: refused, "
 			"further ones are only counted (pn_pool_refused)",
 			buf);
 }

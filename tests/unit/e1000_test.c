@@ -317,7 +317,7 @@ static struct pn_buf *make_packet(struct rig *r, uint16_t segs, uint16_t len, ui
 		bufs[i]->data_len = len;
 		bufs[i]->next = i + 1 < segs ? bufs[i + 1] : NULL;
 	}
-	bufs[0]->nb_segs = segs;
+	bufs[0]->nb_segs = (uint8_t)segs;
 	bufs[0]->pkt_len = (uint32_t)segs * len;
 	return bufs[0];
 }

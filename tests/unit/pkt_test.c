@@ -113,10 +113,10 @@ static void test_layout(void **state)
 		step = step < 0 ? -step : step;
 		assert_int_equal(step % 64, 0);
 		assert_int_equal(step / 64 % 2, 1);
-		assert_true(step >= (ptrdiff_t)(64 + PN_BUF_HEADROOM + rooms[i]));
+		assert_true(step >= (ptrdiff_t)(128 + PN_BUF_HEADROOM + rooms[i]));
 		for (size_t j = 0; j < 17; j++) {
 			assert_int_equal((uintptr_t)bufs[j] % 64, 0);
-			assert_ptr_equal(bufs[j]->base, (unsigned char *)bufs[j] + 64);
+			assert_ptr_equal(bufs[j]->base, (unsigned char *)bufs[j] + 128);
 			assert_int_equal(bufs[j]->iova,
 				IOVA_BASE + (uint64_t)(bufs[j]->base - fixture->vaddr));
 			assert_int_equal(bufs[j]->room, PN_BUF_HEADROOM + rooms[i]);
