@@ -250,6 +250,7 @@ struct pn_domain *domain_new(struct family *family)
 		return NULL;
 	}
 	map_index_init(&domain->index);
+	pn_trial_init(&domain->trial);
 	domain->entries = UINT64_MAX;
 	domain->page_sizes = PN_PAGE_4K;
 	domain->iova_bits = 64;
@@ -264,6 +265,7 @@ void domain_free(struct pn_domain *domain)
 		domain->devices = device->next;
 		free(device);
 	}
+	pn_trial_close(&domain->trial);
 	pn_ledger_close(domain->ledger);
 	map_index_free(&domain->index);
 	iova_space_free(&domain->space);

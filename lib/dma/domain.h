@@ -58,6 +58,9 @@ struct pn_domain {
 	struct attached *devices;
 	unsigned int device_count;
 	struct pn_ledger *ledger;
+	struct pn_trial trial;
+	uint64_t trial_held;   /* 4 KiB pages in the index when trial.left was right */
+	uint64_t device_bytes; /* of BARs in the index */
 	enum pn_iova_mode iova_mode;
 	unsigned int iova_bits;
 	/* The kernel's, or NULL: the guess is in use. */
@@ -135,6 +138,8 @@ int kernel_unmap_recorded(struct pn_domain *domain, struct mapping *mapping);
 void kernel_made(struct pn_domain *domain, struct mapping *mapping);
 /* The kernel let go of it by itself. */
 void kernel_let_go(struct pn_domain *domain, struct mapping *mapping);
+/* Would its pins be those of an equal mapping, which is paid for? */
+bool kernel_shares(struct pn_domain *domain, const struct mapping *mapping);
 /* A mapping as the backend is to see it. */
 struct pn_backend_map kernel_view(const struct mapping *mapping);
 /* Pages that a mapping is charged now. */
@@ -147,6 +152,9 @@ void kernel_pin(const struct mapping *mapping, struct pn_pin *pin);
  * out of them that the kernel does not hold, give its IOVAs back and free it.
  */
 void domain_record(struct pn_domain *domain, struct mapping *mapping);
+/* May it be mapped so? page: the IOMMU's smallest. 0 or a negative errno with words. */
+int domain_check_segment(
+	const struct pn_segment *segment, enum pn_prot prot, uint64_t page, bool checked_before);
 void domain_forget(struct pn_domain *domain, struct mapping *mapping);
 
 /* limits.c */

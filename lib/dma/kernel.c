@@ -136,6 +136,8 @@ static struct mapping *find_equal(
 	struct pn_domain *at;
 	uint64_t iova;
 
+	if (!domain->backend->copy || !domain->family->domains->next)
+		return NULL;
 	for (at = domain->family->domains; at; at = at->next) {
 		if (at == domain || map_index_iova(&at->index, mapping->vaddr, mapping->len, &iova))
 			continue;
@@ -148,6 +150,13 @@ static struct mapping *find_equal(
 		}
 	}
 	return NULL;
+}
+
+bool kernel_shares(struct pn_domain *domain, const struct mapping *mapping)
+{
+	struct pn_domain *owner;
+
+	return find_equal(domain, mapping, &owner);
 }
 
 static struct share *share_new(struct pn_domain *domain, struct mapping *mapping)
@@ -199,8 +208,6 @@ static int copy_equal(
 	struct mapping *equal;
 	int ret = -ENOMEM;
 
-	if (!domain->backend->copy || !domain->family->domains->next)
-		return -ENOENT;
 	equal = find_equal(domain, mapping, &owner);
 	if (!equal)
 		return -ENOENT;

@@ -27,12 +27,22 @@ struct request {
  * What is asked
  */
 
-static int check_segment(
+static int check_prot(enum pn_prot prot)
+{
+	if (prot && !(prot & ~(unsigned int)PN_PROT_RW))
+		return 0;
+	return pn_fail(EINVAL, "protection %#x is not PN_PROT_READ, PN_PROT_WRITE or both",
+		(unsigned int)prot);
+}
+
+int domain_check_segment(
 	const struct pn_segment *segment, enum pn_prot prot, uint64_t page, bool checked_before)
 {
 	struct pn_region *region = segment->region;
 	uint64_t offset = segment->offset, len = segment->len;
 
+	if (check_prot(prot))
+		return -EINVAL;
 	if (!region)
 		return pn_fail(EINVAL, "a mapping needs a region, this one is NULL");
 	if (!len || (offset | len) & (page - 1))
@@ -102,9 +112,6 @@ static int make_runs(struct pn_domain *domain, const struct pn_segment *segments
 
 	if (!count || !segments)
 		return pn_fail(EINVAL, "there are no segments to map");
-	if (!prot || prot & ~(unsigned int)PN_PROT_RW)
-		return pn_fail(EINVAL, "protection %#x is not PN_PROT_READ, PN_PROT_WRITE or both",
-			(unsigned int)prot);
 	request->runs = request->few;
 	request->count = 0;
 	request->len = 0;
@@ -113,7 +120,7 @@ static int make_runs(struct pn_domain *domain, const struct pn_segment *segments
 	if (!request->runs)
 		return pn_fail(ENOMEM, "no memory for %zu segments", count);
 	for (i = 0; !ret && i < count; i++) {
-		ret = check_segment(&segments[i], prot, page,
+		ret = domain_check_segment(&segments[i], prot, page,
 			i && segments[i].region == segments[i - 1].region);
 		if (!ret)
 			ret = add_segment(domain, request, &segments[i], prot);
@@ -332,6 +339,11 @@ static int place(struct pn_domain *domain, struct request *request, uint64_t *io
  * Map
  */
 
+static uint64_t device_bytes(const struct mapping *mapping)
+{
+	return mapping->region->backing == PN_BACKING_DEVICE ? mapping->len : 0;
+}
+
 void domain_record(struct pn_domain *domain, struct mapping *mapping)
 {
 	struct pn_pin pin;
@@ -340,6 +352,7 @@ void domain_record(struct pn_domain *domain, struct mapping *mapping)
 	pn_ledger_add(domain->ledger, &pin, &mapping->slot);
 	/* Reserved before the kernel was told. */
 	(void)map_index_add(&domain->index, mapping);
+	domain->device_bytes += device_bytes(mapping);
 	pn_region_get(mapping->region);
 }
 
@@ -457,6 +470,7 @@ static void forget(struct pn_domain *domain, struct mapping *mapping, const stru
 {
 	pn_ledger_remove(domain->ledger, mapping->slot, pin);
 	map_index_remove(&domain->index, mapping);
+	domain->device_bytes -= device_bytes(mapping);
 	iova_space_give_back(&domain->space, mapping->iova, mapping->len);
 	pn_region_put(mapping->region);
 	map_index_drop(&domain->index, mapping);

@@ -148,6 +148,24 @@ PN_API int pn_domain_destroy(struct pn_domain *domain);
 PN_API int pn_domain_map(struct pn_domain *domain, struct pn_region *region, uint64_t offset,
 	uint64_t len, enum pn_prot prot, uint64_t *iova);
 
+/**
+ * Ask what a mapping would be charged and whether that fits under the limit now. Nothing is mapped,
+ * no child is made; some microseconds.
+ *
+ * What is left is asked of the kernel with a call that it compares with the same counter and then
+ * refuses either way (observer "trial"): mmap(MAP_LOCKED) of a file that has no mmap for
+ * mm->locked_vm; for user->locked_vm sendmsg(MSG_ZEROCOPY) on a socket without a connection, which
+ * charges what it asks for while it runs, sees 2 pages and more, and at most 2 GiB. Where that is
+ * not allowed it is /proc ("proc"), or not known. What others charge in between is their doing:
+ * only the mapping itself gives certainty.
+ *
+ * @param region, offset, len, prot as for pn_domain_map()
+ * @param[out] out what it meets
+ * @return 0, whether it fits or not; -EINVAL, -EACCES and -EPERM as pn_domain_map().
+ */
+PN_API int pn_domain_preflight(struct pn_domain *domain, struct pn_region *region, uint64_t offset,
+	uint64_t len, enum pn_prot prot, struct pn_preflight *out);
+
 /** Part of a region. */
 struct pn_segment {
 	struct pn_region *region;

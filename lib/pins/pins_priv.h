@@ -140,6 +140,32 @@ void pn_explain_left(char *text, size_t size);
  * on other failures nobody's. */
 int pn_meter_measure(struct pn_figure *figure);
 
+/*
+ * trial.c: what is left under the soft limit, asked of the kernel in some microseconds.
+ */
+struct pn_trial {
+	int fd; /* opened when it is first needed */
+	enum pn_counter counter;
+	uint64_t left; /* pages: where the search begins; may be set to what is expected */
+};
+
+void pn_trial_init(struct pn_trial *trial);
+void pn_trial_close(struct pn_trial *trial);
+/*
+ * The caller's thread is not exempt; limit: the soft one, in pages. Both results are the same when
+ * it is known exactly. 0; -EOPNOTSUPP for a counter that cannot be asked about; another negative
+ * errno: the call is not allowed, and the results are 0 and limit. No text.
+ */
+int pn_trial_left(struct pn_trial *trial, enum pn_counter counter, uint64_t limit,
+	uint64_t *at_least, uint64_t *at_most);
+
+/*
+ * Fill in what a charge of so many pages meets: all but charged and queued, which say what is
+ * asked for. It never fails; what cannot be known is PN_FITS_UNKNOWN. No text.
+ */
+void pn_preflight_look(
+	struct pn_preflight *out, const struct pn_charge_rule *rule, struct pn_trial *trial);
+
 /* What other ledgers of this process predict, in pages; 0 where there are none. */
 void pn_pins_own_predicted(uint64_t predicted[PN_COUNTER_MAX]);
 

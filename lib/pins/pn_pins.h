@@ -160,6 +160,36 @@ PN_API void pn_pins_report_free(struct pn_pins_report *report);
 PN_API char *pn_pins_table(const struct pn_pins_report *report);
 PN_API char *pn_pins_json(const struct pn_pins_report *report);
 
+/** Does something fit under the limit? */
+enum pn_fits {
+	PN_FITS_UNKNOWN, /**< the counter could not be asked about, or not as exactly as this */
+	PN_FITS_YES,
+	PN_FITS_NO,
+};
+
+/** What a mapping would be charged, and whether there is room for it; pages of 4 KiB. See
+ * pn_domain_preflight(). */
+struct pn_preflight {
+	/** Pages added to each of the counters; 0: nothing is charged (a BAR, the backends noiommu
+	 * and none, memory that another domain pays for). */
+	uint64_t charged;
+	/** Pages of mappings that are queued and are charged with it when the first device is
+	 * attached; 0 once one is. */
+	uint64_t queued;
+	uint32_t counters;       /**< mask of them, as the process is exempt or not; 0: none */
+	enum pn_counter limited; /**< compared with the limit; PN_COUNTER_MAX: none is */
+	bool exempt;             /**< by CAP_IPC_LOCK: no limit applies */
+	uint64_t limit; /**< the soft RLIMIT_MEMLOCK, or PN_PAGES_UNLIMITED, as for all three: no
+			   limit applies */
+	uint64_t left;  /**< what still fits, without what is asked for: at least */
+	uint64_t left_at_most;     /**< the same when it is known exactly */
+	enum pn_observer observer; /**< of what is left; PN_OBSERVER_NONE: not known, or no limit */
+	enum pn_fits fits;         /**< charged and queued together */
+};
+
+/** "unknown", "yes", "no". */
+PN_API const char *pn_fits_name(enum pn_fits fits);
+
 /** 4 KiB pages that a range is charged: every page it touches, hugepages counted as 4 KiB pages. */
 PN_API uint64_t pn_charge_pages(uint64_t vaddr, uint64_t len);
 
