@@ -95,20 +95,6 @@ static uint64_t common_page_size(const struct pn_region *region)
 	return (first_of(region) | region->size) & (size - 1) ? PN_PAGE_4K : size;
 }
 
-static void note_private(struct pn_region *region, const struct pn_vma *vma)
-{
-	if (vma->shared || vma->write || vma->hugetlb || region->note[0])
-		return;
-	snprintf(region->note, sizeof(region->note),
-		"%#" PRIx64 " is in a private mapping that cannot be written to: %s", vma->start,
-		vma->inode
-			? "before Linux 6.2 the file's own page is pinned, afterwards a copy: "
-			  "should the file or the protection change, devices and the process may "
-			  "see different data"
-			: "before Linux 6.2 untouched pages of it are the shared zero page, and "
-			  "a device goes on reading zeros should they be written to");
-}
-
 static int judge(struct pn_region *region, const struct pn_region_opts *opts)
 {
 	int ret;
@@ -118,7 +104,6 @@ static int judge(struct pn_region *region, const struct pn_region_opts *opts)
 	for (i = 0; i < region->vmas.count && !ret; i++) {
 		ret = check_pinnable(&region->vmas.list[i], opts->read_only);
 		region->writable &= region->vmas.list[i].write;
-		note_private(region, &region->vmas.list[i]);
 	}
 	if (ret)
 		return ret;
@@ -194,6 +179,69 @@ static int bring_in(const struct pn_region *region)
 			return fail_populate(-ret, vma);
 	}
 	return 0;
+}
+
+/*
+ * What a device may see
+ */
+
+static bool is_private_read_only(const struct pn_vma *vma)
+{
+	return !vma->shared && !vma->write && !vma->hugetlb;
+}
+
+static void note_file(struct pn_region *region, const struct pn_vma *vma)
+{
+	snprintf(region->note, sizeof(region->note),
+		"%#" PRIx64 " is in a private mapping that cannot be written to: before Linux 6.2 "
+		"the file's own page is pinned, afterwards a copy: should the file or the "
+		"protection change, devices and the process may see different data",
+		vma->start);
+}
+
+static void note_zero(struct pn_region *region, const struct pn_page_count *zero, bool exact)
+{
+	snprintf(region->note, sizeof(region->note),
+		"%s%" PRIu64 " pages, the first at %#" PRIx64 ", are the shared zero page, in a "
+		"private mapping that cannot be written to: before Linux 6.2 it is pinned, "
+		"uncharged, and a device goes on reading zeros should they be written to",
+		exact ? "" : "up to ", zero->count, zero->first);
+}
+
+/* Memory that was brought in as it is, for it could not be written to. */
+static void note_private(struct pn_region *region)
+{
+	struct pn_page_count zero, sum = {0, 0};
+	const struct pn_vma *vma = region->vmas.list;
+	bool exact = true, here;
+
+	for (size_t i = 0; i < region->vmas.count; i++, vma++) {
+		if (!is_private_read_only(vma))
+			continue;
+		if (vma->inode) {
+			if (!region->note[0])
+				note_file(region, vma);
+			continue;
+		}
+		if (pn_pages_zero(vma->start, vma->end, &zero, &here)) {
+			region->zero_pages = UINT64_MAX;
+			snprintf(region->note, sizeof(region->note),
+				"%#" PRIx64
+				" is in a private mapping that cannot be written to: which of its "
+				"pages are the shared zero page cannot be seen "
+				"(/proc/self/pagemap); before Linux 6.2 a device would go on "
+				"reading zeros should they be written to",
+				vma->start);
+			return;
+		}
+		sum.first = sum.count ? sum.first : zero.first;
+		sum.count += zero.count;
+		exact = exact && here;
+	}
+	region->zero_pages = sum.count;
+	/* The worse of the two. */
+	if (sum.count)
+		note_zero(region, &sum, exact);
 }
 
 /*
@@ -304,6 +352,8 @@ int pn_region_from_range(
 		ret = judge(region, opts);
 	if (!ret)
 		ret = bring_in(region);
+	if (!ret)
+		note_private(region);
 	if (!ret && !opts->keep_on_fork)
 		ret = keep_from_children(region);
 	if (ret) {

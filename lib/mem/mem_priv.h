@@ -42,6 +42,7 @@ struct pn_region {
 	bool dma_buf; /* fd is a dma-buf of exactly this range of a BAR */
 	bool writable;
 	bool dont_fork;        /* kept from children by us */
+	uint64_t zero_pages;   /* which were the zero page when it was made, at most */
 	struct pn_vmas vmas;   /* what was mapped there from the start */
 	unsigned int *holders; /* of a device's BARs: see struct pn_region_device */
 	unsigned int users;    /* mappings and heaps; changed atomically */
@@ -180,6 +181,11 @@ struct pn_page_count {
 int pn_pages_absent(uint64_t start, uint64_t end, uint64_t step, struct pn_page_count *absent);
 /* The same for those that a write would have to allocate: absent ones, zero pages and copies. */
 int pn_pages_to_copy(uint64_t start, uint64_t end, struct pn_page_count *pages);
+/* The same for anonymous pages that are there and that others have too, or the zero page. */
+int pn_pages_not_own(uint64_t start, uint64_t end, struct pn_page_count *pages);
+/* zero.c: the pages of anonymous memory that are the zero page; exact: not maybe fewer. As above.
+ */
+int pn_pages_zero(uint64_t start, uint64_t end, struct pn_page_count *pages, bool *exact);
 /* Of a shared mapping: pages that are not in memory. 0 or a negative errno; no error text. */
 int pn_pages_uncached(uint64_t start, uint64_t end, struct pn_page_count *pages);
 

@@ -24,6 +24,13 @@ static bool is_absent(uint64_t entry)
 	return !(entry & (PRESENT | SWAPPED));
 }
 
+/* Of anonymous memory: shared with others by fork() or KSM, or the zero page; a large zero page
+ * shows as one of a file. */
+static bool is_not_own(uint64_t entry)
+{
+	return (entry & (PRESENT | EXCLUSIVE)) == PRESENT;
+}
+
 static bool is_to_copy(uint64_t entry)
 {
 	return (entry & (PRESENT | EXCLUSIVE | FILE_PAGE)) != (PRESENT | EXCLUSIVE);
@@ -82,6 +89,11 @@ int pn_pages_absent(uint64_t start, uint64_t end, uint64_t step, struct pn_page_
 int pn_pages_to_copy(uint64_t start, uint64_t end, struct pn_page_count *pages)
 {
 	return walk(start, end, PN_PAGE_4K, is_to_copy, pages);
+}
+
+int pn_pages_not_own(uint64_t start, uint64_t end, struct pn_page_count *pages)
+{
+	return walk(start, end, PN_PAGE_4K, is_not_own, pages);
 }
 
 int pn_pages_uncached(uint64_t start, uint64_t end, struct pn_page_count *pages)

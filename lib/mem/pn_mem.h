@@ -72,6 +72,10 @@ struct pn_region_info {
 	 * memory that was handed in, what can still go wrong with it; else "". */
 	const char *note;
 	bool writable; /**< a device may be let write there */
+	/** 4 KiB pages that were still the shared zero page when the region was made, which only
+	 * private memory that cannot be written to has: see the note, and doc/pins.md. Before Linux
+	 * 6.7 it is the most that there can be. UINT64_MAX: /proc/self/pagemap may not be read. */
+	uint64_t zero_pages;
 };
 
 /**
@@ -113,7 +117,8 @@ PN_API int pn_region_create(
  * Refused are mappings of devices (VM_IO, VM_PFNMAP: see pn_pci_bar_region()), secret memory
  * (memfd_secret()), and, unless opts->read_only, writable shared mappings of files other than those
  * of tmpfs, hugetlbfs and memfd_create(): the kernel pins none of these for good. A private mapping
- * that cannot be written to is taken, and the region's note says what a device may see.
+ * that cannot be written to is taken; the region's note says what a device may see, and zero_pages
+ * how many of its pages are the shared zero page.
  *
  * Kernel: /proc/self/smaps, /proc/self/mountinfo, MADV_POPULATE_WRITE and MADV_POPULATE_READ (Linux
  * 5.14), MADV_DONTFORK.

@@ -166,6 +166,7 @@ void pn_region_get_info(const struct pn_region *region, struct pn_region_info *i
 	info->name = region->name;
 	info->note = region->note;
 	info->writable = region->writable;
+	info->zero_pages = region->zero_pages;
 }
 
 /*
