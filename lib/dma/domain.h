@@ -153,6 +153,7 @@ void kernel_pin(const struct mapping *mapping, struct pn_pin *pin);
  */
 void domain_record(struct pn_domain *domain, struct mapping *mapping);
 /* May it be mapped so? page: the IOMMU's smallest. 0 or a negative errno with words. */
+int domain_check_prot(enum pn_prot prot);
 int domain_check_segment(
 	const struct pn_segment *segment, enum pn_prot prot, uint64_t page, bool checked_before);
 void domain_forget(struct pn_domain *domain, struct mapping *mapping);

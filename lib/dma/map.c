@@ -27,7 +27,7 @@ struct request {
  * What is asked
  */
 
-static int check_prot(enum pn_prot prot)
+int domain_check_prot(enum pn_prot prot)
 {
 	if (prot && !(prot & ~(unsigned int)PN_PROT_RW))
 		return 0;
@@ -41,8 +41,6 @@ int domain_check_segment(
 	struct pn_region *region = segment->region;
 	uint64_t offset = segment->offset, len = segment->len;
 
-	if (check_prot(prot))
-		return -EINVAL;
 	if (!region)
 		return pn_fail(EINVAL, "a mapping needs a region, this one is NULL");
 	if (!len || (offset | len) & (page - 1))
@@ -112,6 +110,8 @@ static int make_runs(struct pn_domain *domain, const struct pn_segment *segments
 
 	if (!count || !segments)
 		return pn_fail(EINVAL, "there are no segments to map");
+	if (domain_check_prot(prot))
+		return -EINVAL;
 	request->runs = request->few;
 	request->count = 0;
 	request->len = 0;

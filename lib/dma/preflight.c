@@ -21,7 +21,9 @@ static int look(struct pn_domain *domain, const struct pn_segment *segment, enum
 	uint64_t held = domain->index.bytes / PN_PAGE_4K;
 	int ret;
 
-	ret = domain_check_segment(segment, prot, limits_page(domain->page_sizes), false);
+	ret = domain_check_prot(prot);
+	if (!ret)
+		ret = domain_check_segment(segment, prot, limits_page(domain->page_sizes), false);
 	if (ret)
 		return ret;
 	mapping.vaddr = (uintptr_t)segment->region->vaddr + segment->offset;
