@@ -136,10 +136,15 @@ static void print_table(const struct pn_pins_report *report)
 		printf("note: %s\n", report->notes[i]);
 }
 
+/* JSON's integers have a sign: null for what is above, as a call may have asked for. */
+static json_t *json_size(uint64_t bytes)
+{
+	return bytes > INT64_MAX ? json_null() : json_integer((json_int_t)bytes);
+}
+
 static json_t *json_limit(uint64_t bytes)
 {
-	return bytes == PN_PAGES_UNLIMITED ? json_string("unlimited")
-					   : json_integer((json_int_t)bytes);
+	return bytes == PN_PAGES_UNLIMITED ? json_string("unlimited") : json_size(bytes);
 }
 
 /* Nanoseconds as text: they have more than the 53 bits that many readers keep. */
@@ -166,7 +171,7 @@ static json_t *json_event(const struct pn_event *event)
 		event->call ? pn_event_name(event->call) : NULL, "errno",
 		event->err ? json_integer(event->err) : json_null(), "vaddr",
 		json_address(event->vaddr), "iova", json_address(event->iova), "bytes",
-		json_count(event->len), "pages", (json_int_t)event->pages, "prot",
+		json_size(event->len), "pages", (json_int_t)event->pages, "prot",
 		event->prot ? prot_text(event->prot) : NULL, "queued", event->queued, "limit_soft",
 		limits ? json_limit(event->limit_soft) : json_null(), "limit_hard",
 		limits ? json_limit(event->limit_hard) : json_null(), "was_soft",

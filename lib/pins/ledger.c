@@ -23,6 +23,22 @@ static struct ledger_slot *slot_at(struct pn_ledger *ledger, uint32_t slot)
 	return &ledger->segments[slot / LEDGER_SEGMENT][slot % LEDGER_SEGMENT];
 }
 
+/*
+ * Part of the file, present at once: cheaper than a fault for each page, and none when something is
+ * mapped. NULL: none, see errno.
+ */
+static void *map_part(const struct pn_ledger *ledger, off_t at, size_t size)
+{
+	void *part =
+		mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ledger->fd, at);
+
+	if (part == MAP_FAILED)
+		return NULL;
+	/* After mlockall(MCL_FUTURE) it would be charged to the limit that it tells of. */
+	(void)munlock(part, size);
+	return part;
+}
+
 /* Add a segment of free slots. 0 or a negative errno with nothing changed. */
 static int grow(struct pn_ledger *ledger)
 {
@@ -49,11 +65,8 @@ static int grow(struct pn_ledger *ledger)
 	ret = posix_fallocate(ledger->fd, at, (off_t)LEDGER_SEGMENT_BYTES);
 	if (ret)
 		return -ret;
-	/* Present at once: cheaper than a fault for each page, and none when something is mapped.
-	 */
-	segment = mmap(NULL, LEDGER_SEGMENT_BYTES, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_POPULATE, ledger->fd, at);
-	if (segment == MAP_FAILED)
+	segment = map_part(ledger, at, LEDGER_SEGMENT_BYTES);
+	if (!segment)
 		return -errno;
 	ledger->segments[ledger->segment_count++] = segment;
 	for (i = slots; i-- > slots - LEDGER_SEGMENT;)
@@ -115,9 +128,8 @@ static int lay_out(struct pn_ledger *ledger)
 		ret = -posix_fallocate(ledger->fd, 0, (off_t)head);
 	if (ret)
 		return ret;
-	ledger->header =
-		mmap(NULL, head, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ledger->fd, 0);
-	if (ledger->header == MAP_FAILED)
+	ledger->header = map_part(ledger, 0, head);
+	if (!ledger->header)
 		return -errno;
 	ret = grow(ledger);
 	if (ret) {
@@ -246,6 +258,15 @@ int pn_ledger_open(struct pn_ledger **out, const char *dir, const struct pn_ledg
 	return 0;
 }
 
+/* Whoever removed the file may have made room for another domain's of the same name. */
+static bool has_its_name(const struct pn_ledger *ledger)
+{
+	struct stat own, named;
+
+	return !fstat(ledger->fd, &own) && !lstat(ledger->path, &named) &&
+	       own.st_ino == named.st_ino && own.st_dev == named.st_dev;
+}
+
 void pn_ledger_close(struct pn_ledger *ledger)
 {
 	uint32_t i;
@@ -254,7 +275,7 @@ void pn_ledger_close(struct pn_ledger *ledger)
 		return;
 	/* Should the name stay, for lack of rights by now, readers pass over what is under it. */
 	__atomic_store_n(&ledger->header->magic, 0, __ATOMIC_RELEASE);
-	if (ledger->path[0] && unlink(ledger->path) && errno != ENOENT)
+	if (ledger->path[0] && has_its_name(ledger) && unlink(ledger->path) && errno != ENOENT)
 		pn_log(PN_LOG_WARNING, "%s cannot be removed: %s", ledger->path, strerror(errno));
 	for (i = 0; i < ledger->segment_count; i++)
 		munmap(ledger->segments[i], LEDGER_SEGMENT_BYTES);

@@ -179,8 +179,10 @@ void ledger_events_pin(struct pn_ledger *ledger, enum pn_event_kind kind, const 
 	if (!ledger->events)
 		return;
 	boot = read_clock(CLOCK_BOOTTIME);
-	if (boot - ledger->looked >= LOOK_EVERY)
+	if (boot - ledger->looked >= LOOK_EVERY) {
 		look(ledger);
+		boot = ledger->looked;
+	}
 	event = begin(ledger, kind, boot);
 	event->vaddr = pin->vaddr;
 	event->iova = pin->iova;

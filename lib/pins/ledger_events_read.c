@@ -32,7 +32,7 @@ static bool makes_sense(const struct ledger_event *event, uint32_t at, uint32_t 
 	       (event->kind == PN_EVENT_FAIL) == (event->call != PN_EVENT_NONE) &&
 	       !(event->flags & ~(3u | LEDGER_EVENT_QUEUED)) &&
 	       event->counters < PN_COUNTER_BIT(PN_COUNTER_MAX) && event->err < 4096 &&
-	       event->text_len <= sizeof(event->text);
+	       event->pages <= INT64_MAX && event->text_len <= sizeof(event->text);
 }
 
 static uint64_t limit_of(uint64_t limit)

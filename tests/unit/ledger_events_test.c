@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -66,7 +67,7 @@ static struct pn_pins_report *report_now(void)
 static const struct pn_events *only_events(const struct pn_pins_report *report)
 {
 	for (size_t i = 0; i < report->note_count && report->process_count != 1; i++)
-		print_message("%s\n", report->notes[i]);
+		print_message("# %s\n", report->notes[i]);
 	assert_int_equal(report->process_count, 1);
 	assert_int_equal(report->processes[0].domain_count, 1);
 	assert_non_null(report->processes[0].domains[0].events);
@@ -507,7 +508,7 @@ static void a_writer_killed_at_any_time(void **state)
 		pn_pins_report_free(report);
 		remove_ledgers(NULL);
 	}
-	print_message("%u of 200 were torn\n", torn);
+	print_message("# %u of 200 were torn\n", torn);
 }
 
 /* A pid that was given to another process since is not the owner, whatever the events say. */
@@ -555,6 +556,64 @@ static void a_ledger_is_not_cleared_away(void **state)
 	pn_ledger_close(ledger);
 }
 
+/* A file that was removed and its name given to another is no business of its first owner. */
+static void a_name_that_went_to_another(void **state)
+{
+	struct pn_ledger *first = open_ledger(), *second;
+	struct pn_pins_report *report;
+
+	(void)state;
+	assert_int_equal(unlink(pn_ledger_path(first)), 0);
+	second = open_ledger();
+	assert_string_equal(pn_ledger_path(first), pn_ledger_path(second));
+	pn_ledger_close(first);
+	report = report_now();
+	assert_int_equal(only_events(report)->count, 1);
+	assert_true(report->processes[0].alive);
+	pn_pins_report_free(report);
+	pn_ledger_close(second);
+}
+
+static uint64_t locked_now(void)
+{
+	struct pn_proc_state self;
+
+	return pn_proc_read(getpid(), &self) ? UINT64_MAX : self.locked;
+}
+
+/* In a child, as it stays so: the ledger is not charged to what it tells of. */
+static int lock_all(void)
+{
+	static uint32_t slots[3 * LEDGER_SEGMENT];
+	struct pn_pin pin = {.len = 4096, .page_size = 4096};
+	struct pn_ledger *ledger;
+	uint64_t before;
+
+	if (mlockall(MCL_FUTURE))
+		return 77;
+	/* What the heap and a debug build keep is locked by then. */
+	pn_ledger_close(open_ledger());
+	before = locked_now();
+	ledger = open_ledger();
+	/* The header, the ring and three segments are 81 pages; the heap may grow by some. */
+	for (size_t i = 0; i < PN_ARRAY_SIZE(slots); i++)
+		pn_ledger_add(ledger, &pin, &slots[i]);
+	if (locked_now() >= before + 40)
+		return 1;
+	pn_ledger_close(ledger);
+	return 0;
+}
+
+static void a_ledger_is_not_locked(void **state)
+{
+	int status = in_child(lock_all);
+
+	(void)state;
+	if (status == 77)
+		skip();
+	assert_int_equal(status, 0);
+}
+
 static void every_kind_has_a_name(void **state)
 {
 	(void)state;
@@ -581,6 +640,8 @@ int main(void)
 		cmocka_unit_test_teardown(a_writer_killed_at_any_time, remove_ledgers),
 		cmocka_unit_test_teardown(a_pid_used_again, remove_ledgers),
 		cmocka_unit_test_teardown(a_ledger_is_not_cleared_away, remove_ledgers),
+		cmocka_unit_test_teardown(a_name_that_went_to_another, remove_ledgers),
+		cmocka_unit_test_teardown(a_ledger_is_not_locked, remove_ledgers),
 		cmocka_unit_test(every_kind_has_a_name),
 	};
 	int failed;

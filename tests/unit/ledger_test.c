@@ -201,7 +201,7 @@ static size_t check_report(const struct pn_pins_report *report, pid_t child)
 	const struct pn_pins_domain *domain;
 
 	for (size_t i = 0; i < report->note_count && report->process_count != 1; i++)
-		print_message("%s\n", report->notes[i]);
+		print_message("# %s\n", report->notes[i]);
 	assert_int_equal(report->process_count, 1);
 	assert_int_equal(process->pid, child);
 	assert_int_equal(process->domain_count, 1);
@@ -243,7 +243,7 @@ static void a_reader_never_sees_half_a_mapping(void **state)
 		pn_pins_report_free(report);
 	} while (seconds() < end);
 	end_writer(child);
-	print_message("%u reports, %zu mappings\n", reports, pins);
+	print_message("# %u reports, %zu mappings\n", reports, pins);
 	assert_true(pins / reports >= 32);
 }
 
