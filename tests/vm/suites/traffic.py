@@ -136,6 +136,10 @@ def test_killed(cards, backend):
     program.stop(9)
     text = must(*as_user([PINION, "pins"]))
     check("gone" in text, f"a ledger of a killed process is shown as one: {text}")
+    process, = json.loads(must(*as_user([PINION, "pins", "--events", "--json"])))["processes"]
+    kinds = [event["kind"] for event in process["domains"][0]["events"]]
+    equal((kinds[0], kinds.count("attach"), "map" in kinds, process["alive"]), ("start", 2, True, False),
+          f"its events are there still: {kinds}")
     text = must(*as_user([PINION, "pins", "--prune"]))
     check("removed now" in text, f"--prune says what it removes: {text}")
     check("no process with a ledger" in must(*as_user([PINION, "pins"])), "the ledger is removed")
