@@ -482,6 +482,34 @@ static void what_is_no_file(void **state)
 	unlink(path[3]);
 }
 
+/* Whatever another user has put under the names that a ledger would get: it is left alone. */
+static void names_that_are_taken(void **state)
+{
+	static const struct pn_charge_rule rule = {"type1", "process (mm)", 1, 0, 0};
+	static const struct pn_ledger_owner owner = {"type1", "", &rule, false};
+	struct pn_ledger *ledger;
+	char path[5][80], victim[80];
+	struct stat st;
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		snprintf(path[i], sizeof(path[i]), "%s/%d-%d.ledger", dir, (int)getpid(), i);
+	snprintf(victim, sizeof(victim), "%s/victim", dir);
+	a_file_in_a_directory("victim", good.bytes);
+	assert_int_equal(symlink(victim, path[0]), 0);
+	assert_int_equal(symlink("made-by-nobody", path[1]), 0);
+	assert_int_equal(mkfifo(path[2], 0666), 0);
+	assert_int_equal(link(victim, path[3]), 0);
+	assert_int_equal(pn_ledger_open(&ledger, dir, &owner), 0);
+	assert_string_equal(pn_ledger_path(ledger), path[4]);
+	pn_ledger_close(ledger);
+	assert_int_equal(stat(victim, &st), 0);
+	assert_int_equal(st.st_size, SIZE);
+	assert_int_equal(stat(path[1], &st), -1);
+	assert_int_equal(lstat(path[2], &st), 0);
+	assert_int_equal(lstat(path[4], &st), -1);
+}
+
 static void a_file_of_another_user(void **state)
 {
 	char path[80];
@@ -631,6 +659,7 @@ int main(void)
 		cmocka_unit_test(unfinished_from_end_to_end),
 		cmocka_unit_test(a_claim_to_be_another_user),
 		cmocka_unit_test_teardown(what_is_no_file, clean),
+		cmocka_unit_test_teardown(names_that_are_taken, clean),
 		cmocka_unit_test_teardown(a_file_of_another_user, clean),
 		cmocka_unit_test_teardown(a_file_that_names_another_users_process, clean),
 		cmocka_unit_test(a_claim_made_of_holes),
