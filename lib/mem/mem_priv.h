@@ -109,8 +109,8 @@ int pn_populate(void *vaddr, uint64_t len, bool write);
 /* Are there that many bytes of memory left for 4 KiB pages? 0 or -ENOMEM. */
 int pn_memory_check(uint64_t bytes);
 
-/* room.c: the process's own control group (v2), below /sys/fs/cgroup: 0 or -ENOENT; and the one
- * above a group, false at the top. No error text. */
+/* room.c: the process's own control group (v2), below /sys/fs/cgroup: 0; -ENOENT; -ENOMEM: it is so
+ * full that no file can be opened. And the one above a group, false at the top. No error text. */
 int pn_cgroup_own(char *group, size_t size);
 bool pn_cgroup_up(char *group);
 
@@ -123,7 +123,7 @@ struct pn_cgroup_room {
 };
 
 /* Of the process's own control group (v2) and those above it, the one that leaves least. 0; -ENOENT
- * if none has a limit, or that cannot be seen. No error text. */
+ * if none has a limit, or that cannot be seen; -ENOMEM as above. No error text. */
 int pn_cgroup_room(struct pn_cgroup_room *tightest);
 /* MemAvailable of the machine in bytes; UINT64_MAX: not known. */
 uint64_t pn_memory_available(void);

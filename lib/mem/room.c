@@ -60,9 +60,10 @@ static bool group_room(const char *group, struct pn_cgroup_room *room)
 int pn_cgroup_own(char *group, size_t size)
 {
 	char text[600], *at;
+	ssize_t len = pn_read_file("/proc/self/cgroup", text, sizeof(text));
 
-	if (pn_read_file("/proc/self/cgroup", text, sizeof(text)) < 0)
-		return -ENOENT;
+	if (len < 0)
+		return len == -ENOMEM ? -ENOMEM : -ENOENT;
 	at = !strncmp(text, "0::", 3) ? text : strstr(text, "\n0::");
 	at = at ? strchr(at, '/') : NULL;
 	if (!at)
@@ -87,9 +88,11 @@ int pn_cgroup_room(struct pn_cgroup_room *tightest)
 	struct pn_cgroup_room here;
 	char group[600];
 	bool found = false;
+	int ret;
 
-	if (pn_cgroup_own(group, sizeof(group)))
-		return -ENOENT;
+	ret = pn_cgroup_own(group, sizeof(group));
+	if (ret)
+		return ret;
 	do {
 		if (group_room(group, &here) && (!found || here.left < tightest->left)) {
 			*tightest = here;

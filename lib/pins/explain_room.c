@@ -4,8 +4,10 @@
  * group (GFP_KERNEL_ACCOUNT: iommufd, and IOMMU page tables since Linux 6.3), and are memory of the
  * machine.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base_priv.h"
 #include "mem_priv.h"
@@ -23,13 +25,39 @@ static uint64_t tables(uint64_t pages)
 	return pages > (UINT64_MAX - slack) / 16 ? UINT64_MAX : pages * 16 + slack;
 }
 
+/*
+ * What a refused mapping had so far is freed a little later; until then not even a file of /proc
+ * can be opened in a control group that is full.
+ */
+static int room_of_group(struct pn_cgroup_room *group)
+{
+	const struct timespec pause = {0, 2000000};
+	int ret, i;
+
+	ret = pn_cgroup_room(group);
+	for (i = 0; i < 5 && ret == -ENOMEM; i++) {
+		nanosleep(&pause, NULL);
+		ret = pn_cgroup_room(group);
+	}
+	return ret;
+}
+
 /* Whether it was out of room when the mapping was refused is not seen; that it ran out of it, and
  * that there is no more than a mapping takes, is. */
 static bool in_group(const struct pn_refused *refused, char *text, size_t size)
 {
 	struct pn_cgroup_room group;
+	int ret = room_of_group(&group);
 
-	if (pn_cgroup_room(&group) || !group.oom || group.left >= tables(refused->pages))
+	if (ret == -ENOMEM) {
+		snprintf(text, size,
+			"ENOMEM: this process's control group is at its memory.max, or the machine "
+			"is out of memory: not even its name can be read (ENOMEM); the kernel's "
+			"tables for a mapping count there too: raise memory.max (systemd: "
+			"MemoryMax=)");
+		return true;
+	}
+	if (ret || !group.oom || group.left >= tables(refused->pages))
 		return false;
 	snprintf(text, size,
 		"ENOMEM: the control group %.150s is at its memory.max, which counts the kernel's "

@@ -33,6 +33,8 @@ LIFE = ["--nic", "e1000e:1", "--nic", "virtio-net-pci:1", "--nic", "e1000e,port"
 BELOW = ["--edu", WIDE, "--nic", "e1000e", "--hugepages", "16"]
 # The same without 1 GiB pages, and nothing that the kernel may complain of.
 WAYS = ["--edu", WIDE, "--edu", "--hugepages", "8"]
+# Two that can be used at once; 1 GiB pages come from the CMA area. What runs out of memory there says so in the log.
+EXPLAIN = ["--edu", WIDE, "--edu", WIDE, "--hugepages", "8", "--memory", "2560", "--append", "hugetlb_cma=1G"]
 NUMA = ["--numa", "2", "--memory", "2048", "--hugepages", "64", "--nic", "e1000e,node=1,vfio"]
 LOOP = ["--nic", "e1000e:1", "--nic", "e1000e:1", "--hugepages", "64"]
 NO_IOMMU = ["--iommu", "none", *ONE_CARD]
@@ -40,7 +42,7 @@ NO_IOMMU = ["--iommu", "none", *ONE_CARD]
 # Suite -> options of the machine. The suites that want the same machine share one boot.
 SUITES = {"accounting": MACHINE, "traffic": MACHINE, "modes": MACHINE, "refusals": MACHINE, "devices": MACHINE,
           "lifecycle": LIFE, "backends": BELOW, "noiommu": ["--iommu", "none", *BELOW], "dma": DMA, "faults": DMA,
-          "ways": WAYS, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
+          "ways": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
 # What a kernel does not run, and why.
 SAME_KERNEL = "the kernel code under test is that of 6.12, which runs it"
 SAME_DRIVER = "the drivers and modes under test are the same user-space code on every kernel; 6.12 and stock-6.1 run it"
@@ -57,7 +59,7 @@ LEFT_OUT = {
     "6.12": {"faults": NO_FAULTS},
     "6.12-iommufd-container": {"dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
                                "devices": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
-    "6.12-debug": {"ways": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
+    "6.12-debug": {"ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
                    "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
 }
 

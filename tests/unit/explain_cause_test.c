@@ -30,6 +30,8 @@ static size_t file_count;
 static struct pn_vma vmas[4];
 static size_t vma_count;
 static struct pn_hugepages pool;
+/* How often a file cannot be opened yet. */
+static unsigned int no_memory;
 
 ssize_t __wrap_pn_read_file(const char *path, char *buf, size_t size);
 int __wrap_pn_read_u64(const char *path, uint64_t *value);
@@ -38,6 +40,10 @@ int __wrap_pn_hugepages_read(struct pn_hugepages *out, uint64_t page_size, int n
 
 ssize_t __wrap_pn_read_file(const char *path, char *buf, size_t size)
 {
+	if (no_memory) {
+		no_memory--;
+		return -ENOMEM;
+	}
 	for (size_t i = 0; i < file_count; i++) {
 		if (!strcmp(files[i].path, path))
 			return snprintf(buf, size, "%s", files[i].text);
@@ -91,7 +97,7 @@ static void set_file(const char *path, const char *text)
 static int machine(void **state)
 {
 	(void)state;
-	file_count = vma_count = 0;
+	file_count = vma_count = no_memory = 0;
 	memset(&pool, 0, sizeof(pool));
 	set_file("/proc/meminfo",
 		"MemTotal: 9999999 kB\nMemAvailable: 8388608 kB\n"
@@ -179,6 +185,19 @@ static void group_is_full(void **state)
 	assert_true(no_room(16));
 	assert_non_null(strstr(said, "control group /a is at"));
 	assert_non_null(strstr(said, "9 times"));
+}
+
+/* Freed a little later; or never. */
+static void group_is_so_full_that_it_cannot_be_asked(void **state)
+{
+	(void)state;
+	no_memory = 3;
+	assert_true(no_room(16));
+	assert_non_null(strstr(said, "control group /a/b is at its memory.max"));
+	no_memory = 1000;
+	assert_true(no_room(16));
+	assert_non_null(strstr(said, "not even its name can be read"));
+	assert_non_null(strstr(said, "memory.max"));
 }
 
 static void group_is_not_full(void **state)
@@ -354,6 +373,7 @@ int main(void)
 		cmocka_unit_test_setup(pages_in_cma, machine),
 		cmocka_unit_test_setup(pages_not_in_cma, machine),
 		cmocka_unit_test_setup(group_is_full, machine),
+		cmocka_unit_test_setup(group_is_so_full_that_it_cannot_be_asked, machine),
 		cmocka_unit_test_setup(group_is_not_full, machine),
 		cmocka_unit_test_setup(machine_is_full, machine),
 		cmocka_unit_test_setup(the_cause_comes_first, machine),
