@@ -64,8 +64,8 @@ static int drop_ipc_lock(void)
 
 /*
  * A table of fds of its own with nothing in it. It began with the caller's own table, so no file is
- * held here that the caller closes meanwhile: the kernel does not copy what it is to close
- * (fs/file.c:dup_fd() with a hole), before Linux 6.12 beyond the first 64.
+ * held here that the caller closes meanwhile: the kernel does not copy what it is to close, beyond
+ * the first 64 (fs/file.c:sane_fdtable_size()).
  */
 static int leave_fds(void)
 {
@@ -206,14 +206,20 @@ static int conclude(struct result *result, struct pn_figure *figure)
  * handler and its wait() calls never see this child. */
 static int run_child(struct result *result)
 {
-	int status = 0;
+	sigset_t all, before;
+	int status = 0, err;
 	long pid;
 
+	/* The application's handlers are not for the child. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pid = syscall(SYS_clone, (unsigned long)CLONE_FILES, NULL, NULL, NULL, NULL);
 	if (pid == 0)
 		child(result);
+	err = errno;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (pid < 0)
-		return pn_explain_fork(errno, "user->locked_vm cannot be measured: no child");
+		return pn_explain_fork(err, "user->locked_vm cannot be measured: no child");
 	while (waitpid((pid_t)pid, &status, (int)__WCLONE) < 0) {
 		if (errno != EINTR)
 			break;

@@ -251,8 +251,8 @@ static void *measure_on(void *stop)
 	return NULL;
 }
 
-/* Whoever waits for the end of a file does not wait for the meter: it never holds a copy. Before
- * Linux 6.12 the first 64 are copied for a moment. */
+/* Whoever waits for the end of a file does not wait for the meter: it never holds a copy, but for a
+ * moment of the first 64. */
 static void files_end_at_once(void)
 {
 	struct pollfd reader = {.events = POLLIN};

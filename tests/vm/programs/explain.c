@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Refusals of the kernel, each brought about, and the cause that the library finds: explain BACKEND
- * DEVICE OTHER-DEVICE CASE, run as an ordinary user with the RLIMIT_MEMLOCK that the case needs.
- * Prints "ok" or what is wrong; uses the public interface only.
+ * DEVICE OTHER-DEVICE CASE..., run as an ordinary user without a limit; each case has a process and
+ * the RLIMIT_MEMLOCK that it needs. Prints what is wrong and "CASE: ok" or "CASE: failed"; uses the
+ * public interface only.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -384,41 +386,77 @@ static void case_meter_zerocopy(struct rig *rig)
 	CHECK(tells(rig->by_user ? "(meter-zerocopy)" : "(proc)"));
 }
 
-static const struct {
+#define NO_LIMIT (RLIM_INFINITY / PAGE)
+
+static const struct test {
 	const char *name;
 	void (*run)(struct rig *rig);
-} cases[] = {{"limit", case_limit}, {"attach", case_attach}, {"nothing", case_nothing},
-	{"mlock", case_mlock}, {"namespace", case_namespace}, {"process", case_process},
-	{"ring", case_ring}, {"cma", case_cma}, {"group", case_group}, {"fork", case_fork},
-	{"gone", case_gone}, {"preflight", case_preflight}, {"meter", case_meter},
-	{"meter-zerocopy", case_meter_zerocopy}};
+	uint64_t limit; /* pages */
+} tests[] = {
+	{"limit", case_limit, 16},
+	{"attach", case_attach, 16},
+	{"nothing", case_nothing, 0},
+	{"mlock", case_mlock, 16},
+	{"namespace", case_namespace, 16},
+	{"process", case_process, 16},
+	{"ring", case_ring, 16},
+	{"fork", case_fork, 520},
+	{"gone", case_gone, 16},
+	{"preflight", case_preflight, 16},
+	{"meter", case_meter, 64},
+	{"meter-zerocopy", case_meter_zerocopy, 64},
+	{"cma", case_cma, NO_LIMIT},
+	{"group", case_group, NO_LIMIT},
+};
 
-int main(int argc, char **argv)
+static int run_test(const struct test *test, char **argv)
 {
+	struct rlimit limit = {test->limit * PAGE, test->limit * PAGE};
 	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
-	struct pn_domain_opts domain_opts = {0};
+	struct pn_domain_opts domain_opts = {.backend = argv[1]};
+	struct rig rig = {.backend = argv[1], .device = argv[2], .other = argv[3]};
 	struct pn_domain_info info;
-	struct rig rig = {0};
-	size_t i;
 
-	for (i = 0; argc == 5 && i < sizeof(cases) / sizeof(cases[0]); i++) {
-		if (!strcmp(cases[i].name, argv[4]))
-			break;
-	}
-	if (argc != 5 || i == sizeof(cases) / sizeof(cases[0]))
-		return 2;
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	rig.backend = domain_opts.backend = argv[1];
-	rig.device = argv[2];
-	rig.other = argv[3];
+	NEED(test->limit == NO_LIMIT || !setrlimit(RLIMIT_MEMLOCK, &limit));
 	opts.page_size = PN_PAGE_4K;
 	NEED(!pn_region_create(&rig.region, 64 * PAGE, &opts));
 	NEED(!pn_domain_create(&rig.domain, &domain_opts));
 	pn_domain_get_info(rig.domain, &info);
 	rig.by_user = info.charge.limited == PN_COUNTER_USER_LOCKED;
-	cases[i].run(&rig);
+	test->run(&rig);
 	pn_pci_close(rig.pci);
 	CHECK(!pn_domain_destroy(rig.domain) && !pn_region_destroy(rig.region));
-	puts(failures ? "failed" : "ok");
 	return failures != 0;
+}
+
+static int run_in_child(const char *name, char **argv)
+{
+	const size_t count = sizeof(tests) / sizeof(tests[0]);
+	int status = 1;
+	size_t i;
+	pid_t child;
+
+	for (i = 0; i < count && strcmp(tests[i].name, name); i++)
+		;
+	if (i == count)
+		return 2;
+	child = fork();
+	if (!child)
+		exit(run_test(&tests[i], argv));
+	waitpid(child, &status, 0);
+	printf("%s: %s\n", name, status ? "failed" : "ok");
+	return status != 0;
+}
+
+int main(int argc, char **argv)
+{
+	int bad = 0;
+
+	if (argc < 5)
+		return 2;
+	/* What was wrong is said even if a crash follows from it. */
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int i = 4; i < argc; i++)
+		bad |= run_in_child(argv[i], argv);
+	return bad;
 }
