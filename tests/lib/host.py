@@ -23,6 +23,8 @@ SANITIZERS = {
     "TSAN_OPTIONS": "halt_on_error=1",
 }
 FUZZERS = ["ledger"]
+# They count the free hugepages of the machine, of which any other test may take some: nothing runs beside them.
+ALONE = ("mem",)
 
 
 def folder(name):
@@ -41,7 +43,7 @@ def build(runner, name):
 
 
 def unit_tests(name, suite):
-    """The unit tests of a build, a task each."""
+    """The unit tests of a build: name and task of each."""
     path = folder(name)
     tests = json.loads(subprocess.run(["meson", "introspect", "--tests", path], stdout=subprocess.PIPE,
                                       check=True).stdout)
@@ -49,7 +51,7 @@ def unit_tests(name, suite):
         suites = [entry.split(":")[-1] for entry in test["suite"]]
         if suite is not True and suite not in suites:
             continue
-        yield functools.partial(one_unit_test, title=f"{test['name']} ({name})", command=test["cmd"],
+        yield test["name"], functools.partial(one_unit_test, title=f"{test['name']} ({name})", command=test["cmd"],
                                 env={**test["env"], **SANITIZERS})
 
 
@@ -84,8 +86,12 @@ def run(runner, options):
     runner.heading("builds")
     built = [name for name in BUILDS if build(runner, name)]
     runner.heading("unit tests, what gets installed, fuzzers")
-    tasks = [test for name in built if BUILDS[name][2] for test in unit_tests(name, BUILDS[name][2])]
-    runner.together(tasks + [installed, functools.partial(fuzzers, options=options)])
+    tests = [test for name in built if BUILDS[name][2] for test in unit_tests(name, BUILDS[name][2])]
+    for name, task in tests:
+        if name.startswith(ALONE):
+            task(runner)
+    runner.together([task for name, task in tests if not name.startswith(ALONE)] +
+                    [installed, functools.partial(fuzzers, options=options)])
 
 
 def guest_build(runner):
