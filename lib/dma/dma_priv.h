@@ -82,6 +82,8 @@ struct pn_backend_map {
 	bool dmabuf;
 	/* Set by the backend: the kernel charges nothing for it. Cleared by the caller. */
 	bool uncharged;
+	/* May be set by the backend: what it called, if not map_call. */
+	const char *call;
 };
 
 /*
@@ -134,7 +136,7 @@ struct pn_backend {
 	 * Optional: map what another context of the same kernel file (request->beside) has at
 	 * from_iova, pinned and charged once for both.
 	 */
-	int (*copy)(void *ctx, void *from, uint64_t from_iova, const struct pn_backend_map *map);
+	int (*copy)(void *ctx, void *from, uint64_t from_iova, struct pn_backend_map *map);
 	/*
 	 * Optional, for a backend whose IOVAs are given: the IOVA that this memory has. Called
 	 * before map().

@@ -69,15 +69,15 @@ static int fail_fault(const struct mapping *mapping, const char *what)
 		what);
 }
 
-static int fail_map(struct pn_domain *domain, const struct mapping *mapping, uint64_t more, int err)
+static int fail_map(struct pn_domain *domain, const struct mapping *mapping, const char *call,
+	uint64_t more, int err)
 {
 	bool charged = mapping->region->backing != PN_BACKING_DEVICE;
 	char what[200];
 
 	snprintf(what, sizeof(what),
 		"mapping %" PRIu64 " bytes at %#" PRIx64 " to IOVA %#" PRIx64 " on %s (%s)",
-		mapping->len, mapping->vaddr, mapping->iova, domain->backend->name,
-		domain->backend->map_call);
+		mapping->len, mapping->vaddr, mapping->iova, domain->backend->name, call);
 	/* The backend may have said why. */
 	if (err == -EOPNOTSUPP && pn_error()[0])
 		return pn_fail_prefix(err, "%s: ", what);
@@ -201,7 +201,7 @@ static void share_leave(struct mapping *mapping)
 
 /* Map by copying an equal mapping. 0; -ENOENT: there is none; another errno of the kernel. */
 static int copy_equal(
-	struct pn_domain *domain, struct mapping *mapping, const struct pn_backend_map *view)
+	struct pn_domain *domain, struct mapping *mapping, struct pn_backend_map *view)
 {
 	struct share *own, *theirs;
 	struct pn_domain *owner;
@@ -243,6 +243,7 @@ int kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more)
 	int ret;
 
 	tell_charge(domain, exempt);
+	view.call = domain->backend->map_call;
 	pn_error_clear();
 	ret = copy_equal(domain, mapping, &view);
 	if (ret == -ENOENT) {
@@ -252,7 +253,7 @@ int kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more)
 							     : domain->rule.counters);
 	}
 	if (ret) {
-		ret = fail_map(domain, mapping, more, ret);
+		ret = fail_map(domain, mapping, view.call, more, ret);
 		return domain_check_stuck(domain, ret);
 	}
 	mapping->in_kernel = true;

@@ -15,6 +15,7 @@
 
 #include "base_priv.h"
 #include "dma_operations.h"
+#include "vfio_model_abi.h"
 
 static const int errs[] = {ENOMEM, EFAULT, EINVAL, ENOSPC, EINTR, EBUSY, EPERM};
 
@@ -49,6 +50,48 @@ struct attempt {
 	struct snapshot was, is;
 };
 
+/* How the reason of a refusal names the call that failed. */
+static const struct {
+	unsigned long request;
+	const char *name;
+} calls[] = {
+	{VFIO_IOMMU_MAP_DMA, "VFIO_IOMMU_MAP_DMA"},
+	{VFIO_IOMMU_UNMAP_DMA, "VFIO_IOMMU_UNMAP_DMA"},
+	{VFIO_GET_API_VERSION, "VFIO_GET_API_VERSION"},
+	{VFIO_CHECK_EXTENSION, "VFIO_"},
+	{VFIO_GROUP_SET_CONTAINER, "VFIO_GROUP_SET_CONTAINER"},
+	{VFIO_GROUP_GET_STATUS, "VFIO_GROUP_GET_STATUS"},
+	{VFIO_GROUP_GET_DEVICE_FD, "VFIO_GROUP_GET_DEVICE_FD"},
+	{VFIO_SET_IOMMU, "VFIO_SET_IOMMU"},
+	{VFIO_IOMMU_GET_INFO, "VFIO_IOMMU_GET_INFO"},
+	{VFIO_IOMMU_DIRTY_PAGES, "VFIO_IOMMU_DIRTY_PAGES"},
+	{K_IOAS_ALLOC, "IOMMU_IOAS_ALLOC"},
+	{K_IOAS_COPY, "IOMMU_IOAS_COPY"},
+	{K_IOAS_RANGES, "IOMMU_IOAS_IOVA_RANGES"},
+	{K_IOAS_MAP, "IOMMU_IOAS_MAP"},
+	{K_IOAS_MAP_FILE, "IOMMU_IOAS_MAP_FILE"},
+	{K_IOAS_UNMAP, "IOMMU_IOAS_UNMAP"},
+	{K_OPTION, "IOMMU_OPTION"},
+	{K_VFIO_IOAS, "IOMMU_VFIO_IOAS"},
+	{K_HWPT_ALLOC, "IOMMU_HWPT_ALLOC"},
+	{K_GET_HW_INFO, "IOMMU_GET_HW_INFO"},
+	{K_HWPT_SET_DIRTY, "IOMMU_HWPT_SET_DIRTY_TRACKING"},
+	{K_HWPT_GET_DIRTY, "IOMMU_HWPT_GET_DIRTY_BITMAP"},
+	{K_IOAS_CHANGE_PROCESS, "IOMMU_IOAS_CHANGE_PROCESS"},
+	{K_DEVICE_BIND, "VFIO_DEVICE_BIND_IOMMUFD"},
+	{K_DEVICE_ATTACH, "VFIO_DEVICE_ATTACH_IOMMUFD_PT"},
+	{MODEL_OPEN, "/dev/"},
+	{MODEL_FCNTL, "file"},
+};
+
+static bool names_the_call(const char *text)
+{
+	for (size_t i = 0; i < PN_ARRAY_SIZE(calls); i++)
+		if (calls[i].request == model.failed_request)
+			return strstr(text, calls[i].name);
+	return false;
+}
+
 static bool wrong(const struct attempt *attempt, const char *what)
 {
 	const struct snapshot *was = &attempt->was, *is = &attempt->is;
@@ -74,7 +117,7 @@ static bool fail_once(const struct operation *operation, const struct snapshot *
 	unsigned int call, unsigned int alloc, int err)
 {
 	struct attempt attempt = {.operation = operation, .call = call, .alloc = alloc, .err = err};
-	bool hit, told;
+	bool hit, told, named;
 
 	operation_prepare(operation);
 	attempt.was = operation_snapshot();
@@ -90,6 +133,7 @@ static bool fail_once(const struct operation *operation, const struct snapshot *
 	failing_allocation = 0;
 	told = has_reason();
 	attempt.why = reason();
+	named = alloc || names_the_call(attempt.why);
 	model_calm();
 	attempt.is = operation_snapshot();
 	if (!hit && attempt.result)
@@ -97,6 +141,8 @@ static bool fail_once(const struct operation *operation, const struct snapshot *
 	if (hit && attempt.result) {
 		if (!told)
 			return wrong(&attempt, "no reason");
+		if (!named)
+			return wrong(&attempt, "the call is not named");
 		if (attempt.result > 0 || (attempt.result != -err && !operation->judges))
 			return wrong(&attempt, "another errno");
 		if (attempt.is.damaged && operation->damages) {

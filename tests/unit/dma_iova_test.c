@@ -14,6 +14,7 @@
 
 #include "base_priv.h"
 #include "dma_fixture.h"
+#include "mem_priv.h"
 
 /* In place of the fixture's domain, one with these options. */
 static void again(struct fixture *fixture, const struct pn_domain_opts *opts)
@@ -97,6 +98,44 @@ static void the_lowest_free_run_is_allocated(void **state)
 	/* An IOVA that is asked for is had all the same. */
 	assert_int_equal(map_to(fixture, 9, 1, AT(0x6000)), 0);
 	pn_domain_detach(fixture->domain, fd);
+}
+
+/* What is mapped of it decides, not what the region's pages could fill: small maps of memory in
+ * 1 GiB pages lie one behind another, at the same place in an IOMMU's page as in memory. */
+static void small_maps_of_large_pages_waste_nothing(void **state)
+{
+	static const uint64_t sizes[] = {PAGE, 16 * PAGE, PN_PAGE_2M};
+	const struct pn_domain_opts opts = {.iova_mode = PN_IOVA_ALLOCATE};
+	struct fixture *fixture = *state;
+	uint64_t iova, offset, page_size;
+	struct pn_region *region;
+	int result;
+
+	again(fixture, &opts);
+	assert_int_equal(new_region(&region, 2 * PN_PAGE_2M / PAGE), 0);
+	offset = -(uintptr_t)region->vaddr & (PN_PAGE_2M - 1);
+	page_size = region->page_size;
+	region->page_size = PN_PAGE_1G;
+	for (size_t i = 0; i < PN_ARRAY_SIZE(sizes); i++) {
+		uint64_t first = UINT64_MAX, end = 0;
+
+		for (unsigned int count = 0; count < 1000; count++) {
+			iova = PN_IOVA_ANY;
+			result = pn_domain_map(
+				fixture->domain, region, offset, sizes[i], PN_PROT_RW, &iova);
+			if (result)
+				fail_msg("map %u of %ju bytes: %s", count, (uintmax_t)sizes[i],
+					pn_error());
+			if (sizes[i] == PN_PAGE_2M)
+				assert_true(!(iova & (PN_PAGE_2M - 1)));
+			first = iova < first ? iova : first;
+			end = iova + sizes[i] > end ? iova + sizes[i] : end;
+		}
+		assert_int_equal(end - first, 1000 * sizes[i]);
+		assert_int_equal(pn_domain_unmap_all(fixture->domain), 0);
+	}
+	region->page_size = page_size;
+	assert_int_equal(pn_region_destroy(region), 0);
 }
 
 static void nothing_but_virtual_addresses(void **state)
@@ -380,6 +419,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ON_EACH(virtual_addresses_come_first),
 		ON_EACH(the_lowest_free_run_is_allocated),
+		ON("type1", small_maps_of_large_pages_waste_nothing, fixture_type1),
 		ON_EACH(nothing_but_virtual_addresses),
 		ON_EACH(options_that_make_no_sense),
 		ON_EACH(few_bits_of_an_iova),

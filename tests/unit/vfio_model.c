@@ -180,7 +180,8 @@ int model_inject(unsigned long request)
 	}
 	if (model.fail_on && model.failed)
 		err = EIO;
-	model.failed += err != 0;
+	if (err && !model.failed++)
+		model.failed_request = request;
 	return -err;
 }
 

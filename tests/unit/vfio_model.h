@@ -80,7 +80,8 @@ struct vfio_model {
 	/* What happened. */
 	unsigned int calls; /* calls that came to the model */
 	unsigned int failed;
-	unsigned int unknown; /* ioctls that the model does not know */
+	unsigned long failed_request; /* the first one that did */
+	unsigned int unknown;         /* ioctls that the model does not know */
 	unsigned int last_set_iommu;
 	uint64_t locked, user, pinned; /* counters of the caller, in pages */
 };

@@ -61,7 +61,8 @@ static int check_devices(void)
 static int fail_alloc(int err, const char *name)
 {
 	if (err == ENOTTY)
-		return pn_fail(EINVAL, "%s is not iommufd's", name);
+		return pn_fail(
+			EINVAL, "%s is not iommufd's (it does not answer IOMMU_OPTION)", name);
 	if (err == EPERM)
 		return pn_fail(err,
 			"%s makes no address space (IOMMU_IOAS_ALLOC): not permitted; the seccomp "
@@ -97,7 +98,8 @@ static int open_file(const struct pn_backend_request *request, bool looking, boo
 	if (fd < 0)
 		return fd;
 	if (!vfio_node_is_iommufd(fd, mm)) {
-		ret = pn_fail(request->use_fd ? EINVAL : EOPNOTSUPP, "%s is not iommufd's", name);
+		ret = pn_fail(request->use_fd ? EINVAL : EOPNOTSUPP,
+			"%s is not iommufd's (it does not answer IOMMU_OPTION)", name);
 		goto close_fd;
 	}
 	if (looking && request->use_fd)
@@ -248,6 +250,7 @@ static int map_file(struct iommufd *ctx, struct pn_backend_map *map)
 		.iova = map->iova};
 	int ret;
 
+	map->call = "IOMMU_IOAS_MAP_FILE";
 	ret = map->dmabuf ? 0 : check_writable(map);
 	if (ret)
 		return ret;
@@ -336,7 +339,7 @@ static int native_map(void *opaque, struct pn_backend_map *map)
 }
 
 static int native_copy(
-	void *opaque, void *from_opaque, uint64_t from_iova, const struct pn_backend_map *map)
+	void *opaque, void *from_opaque, uint64_t from_iova, struct pn_backend_map *map)
 {
 	struct iommufd *ctx = opaque, *from = from_opaque;
 	struct iommufd_ioas_copy request = {.size = sizeof(request),
@@ -347,6 +350,7 @@ static int native_copy(
 		.dst_iova = map->iova,
 		.src_iova = from_iova};
 
+	map->call = "IOMMU_IOAS_COPY";
 	if (ctx->file != from->file)
 		return -EINVAL;
 	return settle(ctx, map, ioctl(ctx->file->fd, IOMMUFD_IOAS_COPY, &request) ? -errno : 0);

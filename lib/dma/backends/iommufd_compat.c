@@ -56,7 +56,7 @@ static int try_node(
 	close(fd);
 	if (!iommufd)
 		return pn_fail(request->use_fd ? EINVAL : EOPNOTSUPP,
-			"%s is not iommufd's: use type1", name);
+			"%s is not iommufd's (it does not answer IOMMU_OPTION): use type1", name);
 	return 0;
 }
 

@@ -140,16 +140,13 @@ static int fail_bind(int err, const struct pn_dma_device *device)
 			address, device->cdev);
 	case ENOTTY:
 		return pn_fail(device->use_fd ? EINVAL : err,
-			"device %s: the file is no device of VFIO's (VFIO_DEVICE_BIND_IOMMUFD)",
-			address);
+			"device %s: the file is no device of VFIO's", address);
 	case ENODEV:
 		return pn_fail(err, "device %s is not bound to vfio-pci any more", address);
 	case ENOMEM:
 		return pn_fail(err, "the kernel has no memory to bind device %s", address);
 	default:
-		return pn_fail(err,
-			"binding device %s to an iommufd (VFIO_DEVICE_BIND_IOMMUFD): %s", address,
-			strerror(err));
+		return pn_fail(err, "binding device %s to an iommufd: %s", address, strerror(err));
 	}
 }
 
@@ -184,14 +181,16 @@ static int bind_device(
 	if (err == EINVAL && device->use_fd &&
 		iommufd_file_is_bound(ctx->file, st.st_rdev, &entry->dev_id))
 		return 0;
-	return fail_bind(err, device);
+	return pn_fail_append(fail_bind(err, device), " (VFIO_DEVICE_BIND_IOMMUFD)");
 }
 
 /*
  * Attach
  */
 
-static int fail_attach(int err, const struct pn_dma_device *device)
+#define ATTACH "VFIO_DEVICE_ATTACH_IOMMUFD_PT"
+
+static int explain_attach(int err, const struct pn_dma_device *device)
 {
 	const char *address = device->address;
 
@@ -216,9 +215,14 @@ static int fail_attach(int err, const struct pn_dma_device *device)
 			"RLIMIT_MEMLOCK",
 			address);
 	default:
-		return pn_fail(err, "attaching device %s (VFIO_DEVICE_ATTACH_IOMMUFD_PT): %s",
-			address, strerror(err));
+		return pn_fail(err, "attaching device %s: %s", address, strerror(err));
 	}
+}
+
+/* call: what failed. */
+static int fail_attach(int err, const struct pn_dma_device *device, const char *call)
+{
+	return pn_fail_append(explain_attach(err, device), " (%s)", call);
 }
 
 /* 0 or a negative errno. No text. */
@@ -257,7 +261,7 @@ static int alloc_hwpt(struct iommufd *ctx, const struct iommufd_device *entry,
 		return pn_fail(EOPNOTSUPP,
 			"this kernel's iommufd cannot track dirty pages (Linux 6.7 and newer can): "
 			"make the domain without dirty_tracking, or on type1");
-	return fail_attach(errno, device);
+	return fail_attach(errno, device, "IOMMU_HWPT_ALLOC");
 }
 
 /* A page table of its own kind for the device; tracked from the start when others are. */
@@ -275,14 +279,16 @@ static int attach_new_hwpt(
 	if (ctx->dirty) {
 		ret = iommufd_hwpt_track(ctx->file, hwpt->id, true);
 		if (ret) {
-			pn_fail(-ret, "tracking dirty pages of device %s: %s", device->address,
-				strerror(-ret));
+			pn_fail(-ret,
+				"tracking dirty pages of device %s "
+				"(IOMMU_HWPT_SET_DIRTY_TRACKING): %s",
+				device->address, strerror(-ret));
 			goto destroy;
 		}
 	}
 	ret = attach_to(entry, hwpt->id);
 	if (ret) {
-		fail_attach(-ret, device);
+		fail_attach(-ret, device, ATTACH);
 		goto destroy;
 	}
 	hwpt->devices = 1;
@@ -312,7 +318,7 @@ static int attach_tracked(
 		if (ret == -EINVAL)
 			continue;
 		if (ret)
-			return fail_attach(-ret, device);
+			return fail_attach(-ret, device, ATTACH);
 		hwpt->devices++;
 		entry->hwpt = hwpt;
 		return 0;
@@ -342,7 +348,7 @@ int iommufd_attach(struct iommufd *ctx, const struct pn_dma_device *device, int 
 	} else {
 		ret = attach_to(entry, ctx->ioas);
 		if (ret)
-			fail_attach(-ret, device);
+			fail_attach(-ret, device, ATTACH);
 	}
 	if (ret)
 		goto close_fd;

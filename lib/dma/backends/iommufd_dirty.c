@@ -50,9 +50,12 @@ static int fail_read(int err, uint64_t iova, uint64_t len, uint64_t page_size)
 	if (err == EINVAL)
 		return pn_fail(EINVAL,
 			"the kernel gives no dirty bitmap of IOVA %#" PRIx64 ", %" PRIu64
-			" bytes, in pages of %" PRIu64 ": they must be multiples of the page size",
+			" bytes, in pages of %" PRIu64
+			" (IOMMU_HWPT_GET_DIRTY_BITMAP): they must be multiples of the page size",
 			iova, len, page_size);
-	return pn_fail(err, "reading dirty pages of IOVA %#" PRIx64 ": %s", iova, strerror(err));
+	return pn_fail(err,
+		"reading dirty pages of IOVA %#" PRIx64 " (IOMMU_HWPT_GET_DIRTY_BITMAP): %s", iova,
+		strerror(err));
 }
 
 int iommufd_dirty_read(

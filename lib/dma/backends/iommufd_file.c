@@ -28,7 +28,8 @@ int iommufd_accounting(int fd, const char *name, enum pn_accounting wanted, bool
 		.val64 = wanted == PN_ACCOUNTING_PROCESS};
 
 	if (!vfio_node_is_iommufd(fd, mm))
-		return pn_fail(EINVAL, "%s is not iommufd's", name);
+		return pn_fail(
+			EINVAL, "%s is not iommufd's (it does not answer IOMMU_OPTION)", name);
 	if (wanted == PN_ACCOUNTING_ANY || (wanted == PN_ACCOUNTING_PROCESS) == *mm)
 		return 0;
 	if (!ioctl(fd, IOMMUFD_OPTION, &option)) {
@@ -44,11 +45,11 @@ int iommufd_accounting(int fd, const char *name, enum pn_accounting wanted, bool
 			name, mode_name(*mm), IOMMUFD_NODE, (unsigned int)option.val64);
 	if (errno == EBUSY)
 		return pn_fail(EBUSY,
-			"%s accounts by %s, and it is too late to change that: there are address "
-			"spaces in it already; open a new one",
+			"%s accounts by %s, and it is too late to change that (IOMMU_OPTION): "
+			"there are address spaces in it already; open a new one",
 			name, mode_name(*mm));
-	return pn_fail(errno, "setting the accounting of %s by %s: %s", name, mode_name(!*mm),
-		strerror(errno));
+	return pn_fail(errno, "setting the accounting of %s by %s (IOMMU_OPTION): %s", name,
+		mode_name(!*mm), strerror(errno));
 }
 
 void iommufd_charge_rule(bool mm, const char *path, struct pn_charge_rule *rule)

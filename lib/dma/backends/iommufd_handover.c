@@ -46,7 +46,7 @@ int iommufd_suspend(struct iommufd *ctx)
 	case -EINVAL:
 		return pn_fail(EOPNOTSUPP,
 			"something is mapped by its address, or by a dma-buf: native iommufd hands "
-			"over only memory that is mapped by its file");
+			"over only memory that is mapped by its file (IOMMU_IOAS_CHANGE_PROCESS)");
 	default:
 		return pn_fail(-ret, "IOMMU_IOAS_CHANGE_PROCESS: %s", strerror(-ret));
 	}
@@ -69,11 +69,13 @@ int iommufd_resume(struct iommufd *ctx)
 
 	if (ret == -ENOMEM && !ctx->file->mm)
 		return pn_fail(ENOMEM,
-			"the charges cannot move to this process: while they do, the kernel counts "
+			"the charges cannot move to this process (IOMMU_IOAS_CHANGE_PROCESS): "
+			"while they do, the kernel counts "
 			"them twice for the user, so that RLIMIT_MEMLOCK has to leave room for all "
 			"mappings once more; raise it, or let the iommufd account by process");
 	if (ret == -ENOMEM)
-		return pn_fail(ENOMEM, "the charges cannot move to this process: RLIMIT_MEMLOCK "
+		return pn_fail(ENOMEM, "the charges cannot move to this process "
+				       "(IOMMU_IOAS_CHANGE_PROCESS): RLIMIT_MEMLOCK "
 				       "leaves no room for "
 				       "all mappings; raise it");
 	if (ret)

@@ -88,9 +88,8 @@ static int fail_set_container(
 			"(iommufd: "
 			"iommufd.allow_unsafe_interrupts=1)",
 			device->group, device->address);
-	return pn_fail(err,
-		"group %d of device %s cannot join the container (VFIO_GROUP_SET_CONTAINER): %s",
-		device->group, device->address, strerror(err));
+	return pn_fail(err, "group %d of device %s cannot join the container: %s", device->group,
+		device->address, strerror(err));
 }
 
 /* The group of a device: already in the container, or opened and taken in. */
@@ -119,7 +118,8 @@ static int group_get(struct vfio_container *container, const struct pn_dma_devic
 		goto free_group;
 	}
 	if (ioctl(group->fd, VFIO_GROUP_SET_CONTAINER, &container->fd)) {
-		ret = fail_set_container(container, errno, device);
+		ret = pn_fail_append(fail_set_container(container, errno, device),
+			" (VFIO_GROUP_SET_CONTAINER)");
 		goto close_fd;
 	}
 	group->next = container->groups;
@@ -162,17 +162,36 @@ static void group_put(struct vfio_container *container, struct vfio_group *group
 		container->iommu_set = false;
 }
 
+/*
+ * A group that was closed is still in the container, and the container has its IOMMU, as long as
+ * something holds a device of the group open: a region of a BAR, a copy of an fd
+ * (vfio/group.c:vfio_group_fops_release). It holds no mappings: they went with the last device.
+ */
+static bool has_iommu(const struct vfio_container *container)
+{
+	struct vfio_iommu_type1_info info = {.argsz = sizeof(info)};
+
+	return !is_noiommu(container) && !ioctl(container->fd, VFIO_IOMMU_GET_INFO, &info);
+}
+
 static int set_iommu(struct vfio_container *container, const struct pn_dma_device *device)
 {
+	int err;
+
 	if (container->iommu_set)
 		return 0;
 	/* Always v2: v1 makes iommufd give up large IOMMU pages
 	 * (vfio_compat.c:iommufd_vfio_set_iommu). */
 	if (ioctl(container->fd, VFIO_SET_IOMMU, container->type)) {
-		if (errno == EPERM)
-			return fail_set_container(container, EPERM, device);
-		return pn_fail(errno, "VFIO_SET_IOMMU for device %s: %s", device->address,
-			strerror(errno));
+		err = errno;
+		if (err == EPERM)
+			return pn_fail_append(
+				fail_set_container(container, EPERM, device), " (VFIO_SET_IOMMU)");
+		/* vfio/container.c:vfio_ioctl_set_iommu: once only. */
+		if (err != EINVAL || !has_iommu(container))
+			return pn_fail(err,
+				"device %s: the container takes no IOMMU (VFIO_SET_IOMMU): %s",
+				device->address, strerror(err));
 	}
 	container->iommu_set = true;
 	return 0;
@@ -200,8 +219,7 @@ static int fail_get_device(int err, const struct pn_dma_device *device)
 			"device %s cannot be opened (%s): vfio-pci refuses it; see dmesg",
 			device->address, strerror(err));
 	default:
-		return pn_fail(err, "opening device %s (VFIO_GROUP_GET_DEVICE_FD): %s",
-			device->address, strerror(err));
+		return pn_fail(err, "opening device %s: %s", device->address, strerror(err));
 	}
 }
 
@@ -223,7 +241,7 @@ int vfio_container_attach(
 		goto put_group;
 	entry->fd = ioctl(group->fd, VFIO_GROUP_GET_DEVICE_FD, device->address);
 	if (entry->fd < 0) {
-		ret = fail_get_device(errno, device);
+		ret = pn_fail_append(fail_get_device(errno, device), " (VFIO_GROUP_GET_DEVICE_FD)");
 		goto put_group;
 	}
 	group->devices++;

@@ -50,7 +50,7 @@ int vfio_dirty_set(struct vfio_container *container, bool on)
 	if (errno == ENOMEM)
 		return pn_fail(ENOMEM,
 			"the kernel has no memory for the bitmaps of dirty pages (a bit for every "
-			"page that is mapped)");
+			"page that is mapped; VFIO_IOMMU_DIRTY_PAGES)");
 	return pn_fail(errno, "%s dirty tracking (VFIO_IOMMU_DIRTY_PAGES): %s",
 		on ? "starting" : "stopping", strerror(errno));
 }
@@ -107,10 +107,12 @@ int vfio_dirty_read(struct vfio_container *container, uint64_t iova, uint64_t le
 		if (errno == EINVAL)
 			return pn_fail(EINVAL,
 				"the kernel gives no dirty bitmap of IOVA %#" PRIx64 ", %" PRIu64
-				" bytes: tracking is off, or the range cuts a mapping",
+				" bytes: tracking is off, or the range cuts a mapping "
+				"(VFIO_IOMMU_DIRTY_PAGES)",
 				iova, len);
-		return pn_fail(errno, "reading dirty pages of IOVA %#" PRIx64 ": %s", iova,
-			strerror(errno));
+		return pn_fail(errno,
+			"reading dirty pages of IOVA %#" PRIx64 " (VFIO_IOMMU_DIRTY_PAGES): %s",
+			iova, strerror(errno));
 	}
 	/* Behind its last page the kernel may leave bits of an earlier, shifted copy. */
 	pages = len / page_size;

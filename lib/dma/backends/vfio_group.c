@@ -50,8 +50,8 @@ static int fail_open(int err, const char *node, const struct pn_dma_device *devi
 	case EBUSY:
 		return pn_fail(err,
 			"group %d of device %s is open already: another process or another domain "
-			"uses a "
-			"device of that group; end it (as root: fuser -v %s shows which)",
+			"uses a device of that group, or a region of a BAR of one is left; end it "
+			"(as root: fuser -v %s shows which)",
 			device->group, device->address, node);
 	case ENOENT:
 	case ENXIO:

@@ -82,8 +82,9 @@ int vfio_handover_resume_map(struct vfio_container *container, const struct pn_b
 	if (!ret)
 		return 0;
 	return pn_fail(-ret,
-		"giving IOVA %#" PRIx64 ", %" PRIu64 " bytes, a new virtual address: %s", map->iova,
-		map->len, strerror(-ret));
+		"giving IOVA %#" PRIx64 ", %" PRIu64
+		" bytes, a new virtual address (VFIO_IOMMU_MAP_DMA): %s",
+		map->iova, map->len, strerror(-ret));
 }
 
 /* All files of a container inherited, or none of them. */
