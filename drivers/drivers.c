@@ -6,8 +6,12 @@
 #include "port_priv.h"
 
 extern const struct pn_driver e1000_driver;
+extern const struct pn_driver null_driver;
+extern const struct pn_driver ring_driver;
 
 const struct pn_driver *const pn_drivers[] = {
+	&null_driver,
+	&ring_driver,
 	&e1000_driver,
 	NULL,
 };

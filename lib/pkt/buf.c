@@ -106,7 +106,7 @@ void pn_buf_free_bulk(struct pn_buf **bufs, uint32_t n)
 
 		if (!run)
 			run = 1; /* NULL */
-		else if (pn_bufs_plain(bufs, run, bufs[0]->pool, &bytes))
+		else if (pn_bufs_plain(bufs, run, bufs[0]->pool, false, &bytes))
 			pn_pool_put_raw(bufs[0]->pool, bufs, run);
 		else
 			free_each(bufs, run);

@@ -89,11 +89,11 @@ void pn_pool_refuse(struct pn_pool *pool, const void *buf, uint32_t n);
 void pn_buf_detach(struct pn_buf *buf);
 
 /*
- * Whether all of a burst are plain packets of one pool, none of them NULL; adds up their bytes. The
- * only owner of a packet acquires what those before wrote.
+ * Whether all of a burst are plain packets of one pool, none of them NULL; with data: none empty.
+ * Adds up their bytes. The only owner of a packet acquires what those before wrote.
  */
-static inline bool pn_bufs_plain(
-	struct pn_buf *const *bufs, uint32_t n, const struct pn_pool *pool, uint64_t *bytes)
+static inline __attribute__((always_inline)) bool pn_bufs_plain(struct pn_buf *const *bufs,
+	uint32_t n, const struct pn_pool *pool, bool data, uint64_t *bytes)
 {
 	uint64_t strange = 0, sum = 0;
 
@@ -103,7 +103,9 @@ static inline bool pn_bufs_plain(
 		strange |= __atomic_load_n(&buf->state, __ATOMIC_ACQUIRE) ^ PN_BUF_PLAIN;
 		strange |= (uint64_t)(uintptr_t)buf->next;
 		strange |= (uint64_t)(uintptr_t)buf->pool ^ (uint64_t)(uintptr_t)pool;
-		sum += buf->pkt_len;
+		if (data)
+			strange |= ((uint64_t)buf->data_len - 1) >> 63;
+		sum += buf->data_len;
 	}
 	*bytes = sum;
 	return !strange;

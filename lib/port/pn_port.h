@@ -16,6 +16,7 @@
 #include "pn_dma.h"
 #include "pn_mem.h"
 #include "pn_pkt.h"
+#include "pn_ring.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,11 +46,32 @@ struct pn_port_opts {
  * Open a port: find the driver for a device and take it over. It is stopped and has no queues.
  *
  * @param[out] out the port; the caller owns it
- * @param spec     a PCI device as for pn_pci_find()
+ * @param spec     a PCI device as for pn_pci_find(), or a software port: "null", "ring", with words
+ *                 behind it as in "null:size=128"
+ * @param opts     needed for a device; may be NULL for a software port
  * @return 0; -ENOTSUP if no driver knows the device (the text lists what is supported); else as
  * pn_pci_open(). Thread-safety: any thread.
  */
 PN_API int pn_port_open(struct pn_port **out, const char *spec, const struct pn_port_opts *opts);
+
+/** Whether a specification names a software port, which needs neither domain nor heap.
+ * Thread-safety: any thread. */
+PN_API bool pn_port_is_software(const char *spec);
+
+/**
+ * Make a port of two rings of packets (struct pn_buf *), for instance to connect two threads: what
+ * one port sends into a ring another receives from it. Packets are handed on by address, and are
+ * not looked at.
+ *
+ * @param[out] out the port; the caller owns it
+ * @param name     for messages and pn_port_info
+ * @param rx       to receive from; must outlive the port, as must tx
+ * @param tx       to send into; may be the same
+ * @return 0; -EINVAL; -ENOMEM. What is in the rings when the port stops stays there.
+ * Thread-safety: any thread.
+ */
+PN_API int pn_port_open_rings(
+	struct pn_port **out, const char *name, struct pn_ring *rx, struct pn_ring *tx);
 
 /**
  * Stop the port, give back its buffers and memory, close the device. NULL is allowed.
@@ -59,7 +81,7 @@ PN_API void pn_port_close(struct pn_port *port);
 
 /** What a port is and can do. Texts belong to the port. */
 struct pn_port_info {
-	const char *name;   /**< PCI address */
+	const char *name;   /**< PCI address, or the software port's specification */
 	const char *driver; /**< "e1000" */
 	const char *device; /**< device name, e.g. "82574L Gigabit Network Connection" */
 	int numa_node;
@@ -70,6 +92,8 @@ struct pn_port_info {
 	uint16_t rxd_min, rxd_max, rxd_align; /**< descriptors of a receive queue */
 	uint16_t txd_min, txd_max, txd_align;
 	bool started;
+	bool blind; /**< packets are handed on unseen: no bytes are counted, and none is refused or
+		       padded */
 };
 
 /** What the port is now. Thread-safety: control; not beside a change of what it tells (MAC, MTU).

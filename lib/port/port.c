@@ -56,29 +56,57 @@ static int no_driver(const char *spec)
 		ENOTSUP, "no driver for %s (%s); supported are: %s", spec, pn_error(), known);
 }
 
+struct pn_port *pn_port_adopt(struct pn_port_dev *dev, const struct pn_port_opts *opts)
+{
+	dev->opts = opts ? *opts : (struct pn_port_opts){0};
+	dev->configured = false;
+	dev->started = false;
+	dev->irq_enabled = false;
+	put_away(dev);
+	return &dev->port;
+}
+
+/* "null" and "null:size=64" are the null driver's. */
+static bool is_named(const struct pn_driver *driver, const char *spec)
+{
+	size_t len = strlen(driver->name);
+
+	return strncmp(spec, driver->name, len) == 0 && (!spec[len] || spec[len] == ':');
+}
+
+bool pn_port_is_software(const char *spec)
+{
+	for (size_t i = 0; spec && pn_drivers[i]; i++) {
+		if (pn_drivers[i]->software && is_named(pn_drivers[i], spec))
+			return true;
+	}
+	return false;
+}
+
 int pn_port_open(struct pn_port **out, const char *spec, const struct pn_port_opts *opts)
 {
+	bool software = pn_port_is_software(spec);
 	struct pn_port_dev *dev;
 
 	if (!out || !spec)
-		return pn_fail(EINVAL, "a port needs a device: an address such as 0000:00:02.0, or "
-				       "vendor:device such as 8086:10d3");
-	if (!opts || !opts->domain || !opts->heap)
+		return pn_fail(EINVAL,
+			"a port needs a device: an address such as 0000:00:02.0, "
+			"vendor:device such as 8086:10d3, or a software port such as null");
+	if (!software && (!opts || !opts->domain || !opts->heap))
 		return pn_fail(
 			EINVAL, "opening port %s: a domain and a heap in it are needed", spec);
 	for (size_t i = 0; pn_drivers[i]; i++) {
-		int ret = pn_drivers[i]->open(&dev, spec, opts);
+		int ret;
 
+		if (pn_drivers[i]->software != software ||
+			(software && !is_named(pn_drivers[i], spec)))
+			continue;
+		ret = pn_drivers[i]->open(&dev, spec, opts);
 		if (ret == PN_DRIVER_NOT_MINE)
 			continue;
 		if (ret)
 			return ret;
-		dev->opts = *opts;
-		dev->configured = false;
-		dev->started = false;
-		dev->irq_enabled = false;
-		put_away(dev);
-		*out = &dev->port;
+		*out = pn_port_adopt(dev, opts);
 		return 0;
 	}
 	return no_driver(spec);

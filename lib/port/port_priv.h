@@ -61,8 +61,14 @@ struct pn_driver {
 	const char *name;
 	const char *supports; /* for "no driver" messages, e.g. "8086:10d3 (82574L), 8086:100e
 				 (82540EM)" */
+	/* Asked only for "NAME" or "NAME:...", and the port needs neither domain nor heap: opts
+	 * may be NULL. A device's driver is asked for anything else. */
+	bool software;
 	int (*open)(struct pn_port_dev **out, const char *spec, const struct pn_port_opts *opts);
 };
+
+/* Make a port of what a driver has set up: stopped, without queues. opts may be NULL. */
+struct pn_port *pn_port_adopt(struct pn_port_dev *dev, const struct pn_port_opts *opts);
 
 /* drivers/drivers.c; ends with NULL. */
 extern const struct pn_driver *const pn_drivers[];
