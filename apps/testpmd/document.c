@@ -119,9 +119,11 @@ static json_t *make_link(const struct pn_port_link *link)
 static json_t *make_port(struct testpmd *t, unsigned int i)
 {
 	const struct port *port = &t->ports[i];
-	char mac[FORMAT_MAX], id[16];
+	char mac[FORMAT_MAX], id[16] = "";
 
-	snprintf(id, sizeof(id), "%04x:%04x", port->pci.vendor, port->pci.device);
+	/* A software port has none. */
+	if (port->pci.vendor)
+		snprintf(id, sizeof(id), "%04x:%04x", port->pci.vendor, port->pci.device);
 	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o}",
 		"port", (int)i, "address", port->info.name, "id", id, "device", port->info.device,
 		"driver", port->info.driver, "iommu_group", json_number(port->pci.iommu_group),

@@ -3,6 +3,7 @@
  * The data path. What runs per burst makes no system call, takes no lock and allocates nothing; the
  * clock is looked at only once in LOOPS_PER_LOOK times around.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,14 +65,21 @@ static void run_io(struct stream *stream)
 static inline void swap_macs(struct pn_buf *buf)
 {
 	unsigned char *frame = pn_buf_data(buf);
-	unsigned char destination[PN_MAC_LEN];
+	uint64_t first;
+	uint32_t last;
 
 	/* The device may have handed over anything. */
 	if (__builtin_expect(buf->data_len < 2 * PN_MAC_LEN, 0))
 		return;
-	memcpy(destination, frame, PN_MAC_LEN);
-	memcpy(frame, frame + PN_MAC_LEN, PN_MAC_LEN);
-	memcpy(frame + PN_MAC_LEN, destination, PN_MAC_LEN);
+	/* Both addresses in two words, which are turned by six bytes. */
+	memcpy(&first, frame, sizeof(first));
+	memcpy(&last, frame + sizeof(first), sizeof(last));
+	first = le64toh(first);
+	last = le32toh(last);
+	const uint64_t turned = htole64(first >> 48 | (uint64_t)last << 16 | first << 48);
+	const uint32_t rest = htole32((uint32_t)(first >> 16));
+	memcpy(frame, &turned, sizeof(turned));
+	memcpy(frame + sizeof(turned), &rest, sizeof(rest));
 }
 
 static void run_macswap(struct stream *stream)

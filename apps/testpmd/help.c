@@ -7,7 +7,7 @@
 #include "options.h"
 
 static const char help_head[] =
-	"Usage: pinion-testpmd -a ADDRESS [-a ADDRESS]... [OPTION]...\n"
+	"Usage: pinion-testpmd {-a ADDRESS | --port SPEC}... [OPTION]...\n"
 	"\n"
 	"Drive PCI network cards from user space: receive, change, generate and send packets, and\n"
 	"show what memory was pinned for it and how the kernel charged it.\n"
@@ -17,6 +17,11 @@ static const char help_head[] =
 	"as\n"
 	"                           8086:10d3 if there is only one; again, or with commas, for\n"
 	"                           more: the first is port 0\n"
+	"      --port SPEC          a software port: null or null:size=BYTES (packets from nowhere "
+	"to\n"
+	"                           nowhere), ring or ring:size=PACKETS (what it sends it "
+	"receives);\n"
+	"                           again for more, numbered with the cards in the order given\n"
 	"      --dma BACKEND[:NODE] how memory is mapped for the cards: auto (default), iommufd,\n"
 	"                           iommufd-compat or type1; noiommu and none are used only when\n"
 	"                           named. Several with commas mean the first that is available.\n"

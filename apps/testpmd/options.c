@@ -21,6 +21,7 @@ enum {
 	OPT_RXD,
 	OPT_TXD,
 	OPT_POOL,
+	OPT_PORT,
 	OPT_MEM,
 	OPT_PAGE_SIZE,
 	OPT_HUGETLBFS,
@@ -55,6 +56,7 @@ static const struct option long_options[] = {
 	{"no-promiscuous", no_argument, NULL, OPT_NO_PROMISCUOUS},
 	{"page-size", required_argument, NULL, OPT_PAGE_SIZE},
 	{"pool", required_argument, NULL, OPT_POOL},
+	{"port", required_argument, NULL, OPT_PORT},
 	{"promiscuous", no_argument, NULL, OPT_PROMISCUOUS},
 	{"rxd", required_argument, NULL, OPT_RXD},
 	{"stats-period", required_argument, NULL, OPT_STATS_PERIOD},
@@ -305,6 +307,14 @@ static int set_option(struct testpmd *t, int code, const char *text)
 	switch (code) {
 	case 'a':
 		return set_devices(t, text);
+	case OPT_PORT:
+		if (!pn_port_is_software(text))
+			return usage_error(t,
+				"--port '%s': it takes a software port, null or "
+				"ring, such as null:size=128; a card is given with "
+				"--allow",
+				text);
+		return add_device(t, text, strlen(text));
 	case 'v':
 		o->verbose = true;
 		return 0;
@@ -368,7 +378,7 @@ static int check_together(struct testpmd *t)
 
 	if (!o->device_count)
 		return usage_error(t, "no device: name one with --allow ADDRESS ('pinion devices' "
-				      "lists them)");
+				      "lists them), or a software port with --port");
 	if (o->mode->wire && o->device_count % 2)
 		return usage_error(t,
 			"--forward %s needs an even number of devices, the two ends of each wire; "
@@ -391,6 +401,17 @@ static int check_together(struct testpmd *t)
 				o->peers[i].port, o->device_count - 1);
 	}
 	return 0;
+}
+
+/* Software ports have no DMA: where there is nothing else, no IOMMU is looked for. */
+static void choose_backend(struct options *o)
+{
+	for (size_t i = 0; i < o->device_count; i++) {
+		if (!pn_port_is_software(o->devices[i]))
+			return;
+	}
+	if (!o->backend)
+		o->backend = strdup("none");
 }
 
 enum parse_result options_parse(struct testpmd *t, int argc, char **argv)
@@ -427,7 +448,10 @@ enum parse_result options_parse(struct testpmd *t, int argc, char **argv)
 			t, "'%s' is not an option; devices are given with --allow", argv[optind]);
 		return PARSE_BAD;
 	}
-	return check_together(t) ? PARSE_BAD : PARSE_RUN;
+	if (check_together(t))
+		return PARSE_BAD;
+	choose_backend(&t->options);
+	return PARSE_RUN;
 }
 
 void options_free(struct options *options)

@@ -31,8 +31,14 @@ static int find_devices(struct testpmd *t)
 	t->port_count = (unsigned int)o->device_count;
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		struct port *port = &t->ports[i];
-		int err = pn_pci_find(o->devices[i], &port->pci);
+		int err;
 
+		port->peer = pairing_peer(i, t->port_count);
+		if (pn_port_is_software(o->devices[i])) {
+			port->pci = (struct pn_pci_info){.iommu_group = -1, .numa_node = -1};
+			continue;
+		}
+		err = pn_pci_find(o->devices[i], &port->pci);
 		if (err == -EINVAL)
 			return usage_error(t, "--allow: %s", pn_error());
 		if (err)
@@ -42,7 +48,6 @@ static int find_devices(struct testpmd *t)
 				return usage_error(
 					t, "--allow: %s is given twice", port->pci.address);
 		}
-		port->peer = pairing_peer(i, t->port_count);
 	}
 	return 0;
 }
@@ -170,7 +175,7 @@ static int create_memory(struct testpmd *t)
 /* Which port it was, and why; the address only if the reason does not tell it. */
 static int fail_port(struct testpmd *t, unsigned int i, int err)
 {
-	const char *address = t->ports[i].pci.address;
+	const char *address = t->options.devices[i];
 
 	if (strstr(pn_error(), address))
 		return fail(t, err, "port %u: %s", i, pn_error());
@@ -183,7 +188,8 @@ static int open_ports(struct testpmd *t)
 
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		struct port *port = &t->ports[i];
-		int err = pn_port_open(&port->port, port->pci.address, &opts);
+		const char *spec = *port->pci.address ? port->pci.address : t->options.devices[i];
+		int err = pn_port_open(&port->port, spec, &opts);
 
 		if (err) {
 			port->port = NULL;
