@@ -191,14 +191,15 @@ json_t *document_make(struct testpmd *t)
 	const struct stats *s = &t->stats;
 
 	return json_pack(
-		"{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:s, s:o, s:I, s:o}",
+		"{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:s, s:o, s:I, s:o}",
 		"schema", SCHEMA, "ok", 1, "version", pn_version(), "config",
 		make_config(&t->options), "environment", make_environment(), "domain",
 		make_domain(t), "memory", make_memory(t), "ports", make_ports(t), "totals",
 		make_totals(t), "duration_s",
-		(double)(s->end_ns - s->start_ns) / (double)NS_PER_SEC, "measured_s",
-		s->mean_seconds, "ended_by", stop_text(t), "samples", make_samples(t),
-		"samples_lost", (json_int_t)s->samples_lost, "pins", make_pins(t));
+		(double)(s->end_ns - s->start_ns) / (double)NS_PER_SEC, "cpu_s",
+		(double)s->cpu_ns / (double)NS_PER_SEC, "measured_s", s->mean_seconds, "ended_by",
+		stop_text(t), "samples", make_samples(t), "samples_lost",
+		(json_int_t)s->samples_lost, "pins", make_pins(t));
 }
 
 json_t *document_finish(const struct testpmd *t, json_t *document)

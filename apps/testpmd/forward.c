@@ -287,7 +287,9 @@ void forward_run(struct testpmd *t)
 {
 	send_first(t);
 	stats_start(t);
+	t->stats.cpu_ns = clock_cpu_ns();
 	loop(t);
+	t->stats.cpu_ns = clock_cpu_ns() - t->stats.cpu_ns;
 	stats_stop(t);
 	settle_held(t);
 	/* As testpmd does: what had no room is a matter of the port that should have sent it. */

@@ -36,7 +36,8 @@ struct stream {
 	uint64_t dropped;  /* no room in the transmit ring */
 	uint64_t consumed; /* by a mode that sends nothing */
 
-	struct pn_buf *bufs[BURST_MAX];
+	/* Copied in and out by cache lines. */
+	struct pn_buf *bufs[BURST_MAX] __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 
 /* A way of forwarding: a new one is a function and a line in the table of forward.c. */

@@ -31,6 +31,7 @@ struct sample {
 
 struct stats {
 	uint64_t start_ns, end_ns;   /* of forwarding */
+	uint64_t cpu_ns;             /* on a processor meanwhile */
 	struct snapshot measured;    /* where the mean rates start: after --warmup */
 	struct snapshot last_sample; /* where the next sample starts */
 	struct snapshot now;

@@ -36,7 +36,7 @@ static __attribute__((noinline)) uint16_t get_some(
 	return count;
 }
 
-static uint16_t null_rx(void *queue, struct pn_buf **bufs, uint16_t count)
+SOFT_BURST null_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 {
 	struct null_port *port = queue;
 	const struct pn_buf packet = port->packet;
@@ -54,7 +54,7 @@ static uint16_t null_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 	return count;
 }
 
-static uint16_t null_tx(void *queue, struct pn_buf **bufs, uint16_t count)
+SOFT_BURST null_tx(void *queue, struct pn_buf **bufs, uint16_t count)
 {
 	struct null_port *port = queue;
 	struct pn_pool *pool;
@@ -72,6 +72,9 @@ static uint16_t null_tx(void *queue, struct pn_buf **bufs, uint16_t count)
 	soft_count(&port->soft.tx.bytes, bytes);
 	return count;
 }
+
+SOFT_BURST_AVX2(null_rx)
+SOFT_BURST_AVX2(null_tx)
 
 static int null_configure(struct pn_port_dev *dev, const struct pn_port_conf *conf)
 {
@@ -98,8 +101,8 @@ static int null_start(struct pn_port_dev *dev)
 
 	/* The queues are the port: its counters are all they have. */
 	dev->no_queue = port;
-	dev->port.rx_burst = null_rx;
-	dev->port.tx_burst = null_tx;
+	dev->port.rx_burst = SOFT_BURST_BEST(null_rx);
+	dev->port.tx_burst = SOFT_BURST_BEST(null_tx);
 	return 0;
 }
 

@@ -26,7 +26,7 @@ static struct ring_port *ring_port(struct pn_port_dev *dev)
 	return pn_container_of(soft_port(dev), struct ring_port, soft);
 }
 
-static uint16_t ring_rx(void *queue, struct pn_buf **bufs, uint16_t count)
+SOFT_BURST ring_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 {
 	struct ring_port *port = queue;
 
@@ -35,7 +35,7 @@ static uint16_t ring_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 	return count;
 }
 
-static uint16_t ring_tx(void *queue, struct pn_buf **bufs, uint16_t count)
+SOFT_BURST ring_tx(void *queue, struct pn_buf **bufs, uint16_t count)
 {
 	struct ring_port *port = queue;
 
@@ -44,11 +44,14 @@ static uint16_t ring_tx(void *queue, struct pn_buf **bufs, uint16_t count)
 	return count;
 }
 
+SOFT_BURST_AVX2(ring_rx)
+SOFT_BURST_AVX2(ring_tx)
+
 static int ring_start(struct pn_port_dev *dev)
 {
 	dev->no_queue = ring_port(dev);
-	dev->port.rx_burst = ring_rx;
-	dev->port.tx_burst = ring_tx;
+	dev->port.rx_burst = SOFT_BURST_BEST(ring_rx);
+	dev->port.tx_burst = SOFT_BURST_BEST(ring_tx);
 	return 0;
 }
 

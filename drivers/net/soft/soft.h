@@ -45,6 +45,24 @@ static inline void soft_count(uint64_t *counter, uint64_t n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+/*
+ * Burst functions exist twice: as compiled, and for processors that copy 32 bytes at a time. Both
+ * are this one, inlined.
+ */
+#if defined(__x86_64__)
+#define SOFT_BURST_AVX2(name)                                                   \
+	static __attribute__((target("avx2")))                                  \
+	uint16_t name##_avx2(void *queue, struct pn_buf **bufs, uint16_t count) \
+	{                                                                       \
+		return name(queue, bufs, count);                                \
+	}
+#define SOFT_BURST_BEST(name) (__builtin_cpu_supports("avx2") ? name##_avx2 : name)
+#else
+#define SOFT_BURST_AVX2(name)
+#define SOFT_BURST_BEST(name) (name)
+#endif
+#define SOFT_BURST static inline __attribute__((always_inline)) uint16_t
+
 /* A word of a specification: a number in a range, or a text if there is room for one. */
 struct soft_word {
 	const char *key;
