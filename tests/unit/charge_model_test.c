@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The charge model: the rows of charge_model_rows.h, what always holds on random sequences, and
+ * The charge model: the rows of charges_rows.h, what always holds on random sequences, and
  * what it answers to nonsense. That the kernel does the same is tested in virtual machines.
  */
 #include <ctype.h>
@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "charge_model_rows.h"
+#include "charges_rows.h"
 #include "charges_text.h"
 
 enum way { TYPE1, BY_USER, BY_PROCESS, WAYS };

@@ -59,6 +59,8 @@ void rec_uncharge(struct pn_model *model, const struct rec *rec)
 
 static bool fits(struct pn_model *model, const struct rec *rec, uint64_t pages)
 {
+	if (!pages)
+		return true;
 	switch (rec->account) {
 	case ACCOUNT_TYPE1:
 		return within_limit(
@@ -203,11 +205,26 @@ struct mapping *mapping_first(
 	return first;
 }
 
+/* iopt_check_iova_alignment(): what was mapped before may be of any address */
+static bool aligned(const struct pn_model *model, uint32_t context, uint32_t space)
+{
+	for (uint32_t i = 0; i < model->size.mappings; i++) {
+		const struct mapping *mapping = &model->mapping[i];
+
+		if (mapping->context == context && mapping->space == space && mapping->iova & 4095)
+			return false;
+	}
+	return true;
+}
+
 int space_pin(struct pn_model *model, uint32_t context, uint32_t space)
 {
 	struct mapping *mapping = mapping_first(model, context, space, 0, UINT64_MAX);
 	uint64_t last;
 	int err = 0;
+
+	if (!aligned(model, context, space))
+		return EADDRINUSE;
 
 	while (mapping && !err) {
 		mapping->pinned = true;

@@ -116,7 +116,7 @@ bool within_limit(struct pn_model *model, uint32_t asker, bool exempt,
 	uint64_t wanted = pages > UINT64_MAX - now ? UINT64_MAX : now + pages;
 	struct pn_model_result *result = model->result;
 
-	if (exempt || !pages)
+	if (exempt)
 		return true;
 	if (wanted <= soft) {
 		if (at->process != NONE)

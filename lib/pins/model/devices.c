@@ -34,7 +34,7 @@ static void context_end_if_unused(struct pn_model *model, uint32_t context)
 {
 	struct context *at = &model->context[context];
 
-	if (at->groups || file_any(model, PN_MODEL_FILE_CONTEXT, context))
+	if (at->users || file_any(model, PN_MODEL_FILE_CONTEXT, context))
 		return;
 	for (uint32_t space = 0; space < PN_MODEL_SPACES; space++)
 		space_drop(model, context, space);
@@ -146,30 +146,31 @@ int op_group(struct pn_model *model, const struct pn_model_op *op)
 	device = &model->device[op->device];
 	if (context->path == PN_MODEL_NATIVE)
 		return pn_fail(EINVAL, "a native context takes no groups");
-	if (device->context != NONE)
-		return refuse(model, EBUSY); /* a group is opened once */
+	/* vfio_group_fops_open(): a group is opened once */
+	if (device->group != NONE || (device->context != NONE && device->native))
+		return refuse(model, EBUSY);
 	if (!file_held(model, PN_MODEL_FILE_CONTEXT, op->context, op->process))
 		return refuse(model, EBADF);
 	/* vfio_iommu_type1_attach_group() */
 	if (context->path == PN_MODEL_TYPE1 && context->vaddrs_gone)
 		return refuse(model, EBUSY);
-	context->groups++;
+	context->users++;
 	context->exists[0] = true;
 	if (context->path == PN_MODEL_TYPE1)
 		context->attached[0]++;
-	*device = (struct device){.context = op->context, .space = NONE};
+	device->group = op->context;
 	file_hold(model, PN_MODEL_FILE_GROUP, op->device, op->process);
 	return 0;
 }
 
-static void leave(struct pn_model *model, struct device *device)
+/* vfio_iommu_type1_detach_group(): the last one takes the driver and all mappings along */
+static void group_leaves(struct pn_model *model, struct device *device)
 {
-	uint32_t context = device->context;
+	uint32_t context = device->group;
 	struct context *at = &model->context[context];
 
-	*device = (struct device){.context = NONE, .space = NONE};
-	at->groups--;
-	/* vfio_iommu_type1_detach_group(): the last one takes the driver and all mappings along */
+	device->group = NONE;
+	at->users--;
 	if (at->path == PN_MODEL_TYPE1 && !--at->attached[0]) {
 		space_drop(model, context, 0);
 		at->exists[0] = false;
@@ -177,13 +178,16 @@ static void leave(struct pn_model *model, struct device *device)
 	context_end_if_unused(model, context);
 }
 
-/* Device files hold the group's (vfio_group_fops_release()). */
+/* vfio_group_use_container(): with type1 a device's file holds the group's; with iommufd it does
+ * not, and the device goes on when the group is closed, or opened anew. */
 void group_release(struct pn_model *model, uint32_t device)
 {
 	struct device *at = &model->device[device];
 
-	if (at->context != NONE && !at->native && !at->open)
-		leave(model, at);
+	if (at->group == NONE)
+		return;
+	if (at->context == NONE || model->context[at->group].path == PN_MODEL_COMPAT)
+		group_leaves(model, at);
 }
 
 static void detach(struct pn_model *model, struct device *device)
@@ -201,15 +205,19 @@ static void detach(struct pn_model *model, struct device *device)
 void device_release(struct pn_model *model, uint32_t device)
 {
 	struct device *at = &model->device[device];
+	uint32_t context = at->context;
 
-	if (at->context == NONE)
+	if (context == NONE)
 		return;
 	detach(model, at);
-	at->open = false;
-	if (at->native || model->context[at->context].path == PN_MODEL_COMPAT)
-		model->context[at->context].bound--;
-	if (at->native || !file_any(model, PN_MODEL_FILE_GROUP, device))
-		leave(model, at);
+	at->context = NONE;
+	if (model->context[context].path != PN_MODEL_TYPE1) {
+		model->context[context].bound--;
+		model->context[context].users--;
+		context_end_if_unused(model, context);
+	} else if (!file_any(model, PN_MODEL_FILE_GROUP, device)) {
+		group_leaves(model, at);
+	}
 }
 
 int op_group_close(struct pn_model *model, const struct pn_model_op *op)
@@ -238,13 +246,17 @@ static int join(struct pn_model *model, struct device *device, uint32_t context,
 
 static int open_native(struct pn_model *model, const struct pn_model_op *op, struct device *device)
 {
-	if (device->context != NONE)
+	/* vfio_device_block_group() */
+	if (device->group != NONE)
 		return refuse(model, EBUSY);
 	if (!file_held(model, PN_MODEL_FILE_CONTEXT, op->context, op->process))
 		return refuse(model, EBADF);
-	*device = (struct device){
-		.context = op->context, .space = NONE, .native = true, .open = true};
-	model->context[op->context].groups++;
+	/* vfio_df_open(): once, by a node of its own */
+	if (device->context != NONE)
+		return refuse(model, EINVAL);
+	device->context = op->context;
+	device->native = true;
+	model->context[op->context].users++;
 	model->context[op->context].bound++;
 	file_hold(model, PN_MODEL_FILE_DEVICE, op->device, op->process);
 	return 0;
@@ -265,16 +277,20 @@ int op_device(struct pn_model *model, const struct pn_model_op *op)
 		return open_native(model, op, device);
 	if (!file_held(model, PN_MODEL_FILE_GROUP, op->device, op->process))
 		return refuse(model, EBADF);
-	if (device->context != op->context || device->open)
-		return pn_fail(
-			EINVAL, "device %u is open, or not in context %u", op->device, op->context);
+	if (device->group != op->context)
+		return pn_fail(EINVAL, "device %u is not in context %u", op->device, op->context);
+	if (device->context != NONE)
+		return pn_fail(EOPNOTSUPP, "device %u is open already", op->device);
 	if (context->path == PN_MODEL_COMPAT)
 		err = join(model, device, op->context, 0);
 	if (err)
 		return refuse(model, err);
-	if (context->path == PN_MODEL_COMPAT)
+	if (context->path == PN_MODEL_COMPAT) {
 		context->bound++;
-	device->open = true;
+		context->users++;
+	}
+	device->context = op->context;
+	device->native = false;
 	file_hold(model, PN_MODEL_FILE_DEVICE, op->device, op->process);
 	return 0;
 }

@@ -89,6 +89,9 @@ int op_pass(struct pn_model *model, const struct pn_model_op *op)
 		!pn_model_alive(model, op->child))
 		return pn_fail(EINVAL, "there is no file %u, or no process %u to hand it to",
 			op->target, op->child);
+	/* Kernels differ: since 6.8 it is refused, and in stable releases of older ones. */
+	if (op->file == PN_MODEL_FILE_RING)
+		return pn_fail(EOPNOTSUPP, "rings are not handed on");
 	if (!file_held(model, op->file, op->target, op->process))
 		return refuse(model, EBADF);
 	file_hold(model, op->file, op->target, op->child);

@@ -36,20 +36,30 @@ static int no_space(const struct context *context)
 	return ENOENT;
 }
 
-/* IOVA and length of a map; 0 or an errno. */
-static int range_errno(
+/* Of a range as such; 0 or an errno. */
+static int wraps(
 	const struct pn_model *model, const struct context *context, uint64_t iova, uint64_t pages)
 {
-	bool type1 = context->path == PN_MODEL_TYPE1;
+	if (pages <= UINT64_MAX / 4096 && pages * 4096 - 1 <= UINT64_MAX - iova)
+		return 0;
+	/* The same since 6.18: check_add_overflow() in vfio_dma_do_map(). */
+	return context->path == PN_MODEL_TYPE1 && model->kernel < PN_MODEL_KERNEL(6, 18)
+		       ? EINVAL
+		       : EOVERFLOW;
+}
 
+/*
+ * IOVA and length of a map; 0 or an errno. iommufd demands whole pages as long as a device is
+ * attached (iopt->iova_alignment), type1 always.
+ */
+static int range_errno(const struct pn_model *model, const struct context *context, uint32_t space,
+	uint64_t iova, uint64_t pages)
+{
 	if (!pages)
 		return EINVAL;
-	if (type1 && iova & 4095)
+	if (iova & 4095 && (context->path == PN_MODEL_TYPE1 || context->attached[space]))
 		return EINVAL;
-	if (pages > UINT64_MAX / 4096 || pages * 4096 - 1 > UINT64_MAX - iova)
-		/* The same since 6.18: check_add_overflow() in vfio_dma_do_map(). */
-		return type1 && model->kernel < PN_MODEL_KERNEL(6, 18) ? EINVAL : EOVERFLOW;
-	return iova & 4095 ? EINVAL : 0;
+	return wraps(model, context, iova, pages);
 }
 
 static uint32_t rec_free(const struct pn_model *model)
@@ -115,7 +125,7 @@ static int map_errno(struct pn_model *model, const struct pn_model_op *op)
 		return no_space(context);
 	if (!op->prot && context->path == PN_MODEL_TYPE1)
 		return EINVAL;
-	err = range_errno(model, context, op->iova, op->pages);
+	err = range_errno(model, context, op->space, op->iova, op->pages);
 	if (err)
 		return err;
 	if (mapping_first(
@@ -225,9 +235,11 @@ int op_unmap(struct pn_model *model, const struct pn_model_op *op)
 		ret = remove_range(model, op, 0, UINT64_MAX);
 		return refuse(model, ret);
 	}
-	ret = range_errno(model, context, op->iova, op->pages);
-	/* What is not aligned cuts whatever is there; iommufd has no word for it. */
-	if (ret && (context->path == PN_MODEL_TYPE1 || ret != EINVAL || !op->pages))
+	/* iommufd has no word for what is not aligned: it cuts whatever is there. */
+	ret = !op->pages ? EINVAL : wraps(model, context, op->iova, op->pages);
+	if (!ret && op->iova & 4095 && context->path == PN_MODEL_TYPE1)
+		ret = EINVAL;
+	if (ret)
 		return refuse(model, ret);
 	last = op->iova + (op->pages * 4096 - 1);
 	if (context->path == PN_MODEL_TYPE1 && cuts(model, op, last))
@@ -254,7 +266,7 @@ int op_copy(struct pn_model *model, const struct pn_model_op *op)
 		return refuse(model, EINVAL);
 	if (!context->exists[op->from])
 		return refuse(model, ENOENT);
-	ret = range_errno(model, context, op->from_iova, op->pages);
+	ret = !op->pages ? EINVAL : wraps(model, context, op->from_iova, op->pages);
 	if (ret)
 		return refuse(model, ret);
 	from = mapping_first(model, op->context, op->from, op->from_iova, op->from_iova);
@@ -262,9 +274,11 @@ int op_copy(struct pn_model *model, const struct pn_model_op *op)
 		return refuse(model, ENOENT);
 	if (last_of(from) < op->from_iova + (op->pages * 4096 - 1))
 		return pn_fail(EOPNOTSUPP, "a copy of more than one mapping");
+	if ((op->from_iova - from->iova) & 4095)
+		return pn_fail(EOPNOTSUPP, "a copy of parts of pages");
 	if (!context->exists[op->space])
 		return refuse(model, ENOENT);
-	ret = range_errno(model, context, op->iova, op->pages);
+	ret = range_errno(model, context, op->space, op->iova, op->pages);
 	if (!ret && mapping_first(model, op->context, op->space, op->iova,
 			    op->iova + (op->pages * 4096 - 1)))
 		ret = EEXIST;
@@ -337,7 +351,7 @@ int op_vaddr_drop(struct pn_model *model, const struct pn_model_op *op)
 		return refuse(model, EINVAL);
 	if (op->pages == PN_MODEL_ALL)
 		return refuse(model, drop_vaddrs(model, op, 0, UINT64_MAX));
-	ret = range_errno(model, context, op->iova, op->pages);
+	ret = range_errno(model, context, op->space, op->iova, op->pages);
 	if (ret)
 		return refuse(model, ret);
 	last = op->iova + (op->pages * 4096 - 1);
@@ -354,7 +368,8 @@ static int change_owner(struct pn_model *model, struct rec *rec, uint32_t proces
 
 	if (mm == rec->mm)
 		return 0;
-	if (!within_limit(model, mm, exempt, PN_MODEL_MM_LOCKED, mm, 0, rec->charged))
+	if (rec->charged &&
+		!within_limit(model, mm, exempt, PN_MODEL_MM_LOCKED, mm, 0, rec->charged))
 		return ENOMEM;
 	counter_add(model, PN_MODEL_MM_LOCKED, mm, 0, (int64_t)rec->charged);
 	if (mm_alive(model, rec->mm))
@@ -382,7 +397,7 @@ int op_vaddr_give(struct pn_model *model, const struct pn_model_op *op)
 		return pn_fail(EOPNOTSUPP, "native contexts have no such flag");
 	if (context->path == PN_MODEL_COMPAT || !context->exists[0])
 		return refuse(model, EINVAL);
-	ret = range_errno(model, context, op->iova, op->pages);
+	ret = range_errno(model, context, op->space, op->iova, op->pages);
 	if (ret)
 		return refuse(model, ret);
 	mapping = mapping_first(model, op->context, 0, op->iova, op->iova + (op->pages * 4096 - 1));
@@ -432,7 +447,7 @@ int op_change_process(struct pn_model *model, const struct pn_model_op *op)
 
 	if (!context)
 		return ret;
-	if (context->path == PN_MODEL_TYPE1 || model->kernel < PN_MODEL_KERNEL(6, 13))
+	if (context->path == PN_MODEL_TYPE1 || model->kernel < PN_MODEL_KERNEL(6, 14))
 		return refuse(model, ENOTTY);
 	for (uint32_t i = 0; i < model->size.mappings; i++) {
 		const struct rec *rec = &model->rec[i];
@@ -449,8 +464,9 @@ int op_change_process(struct pn_model *model, const struct pn_model_op *op)
 			locked += rec->charged;
 	}
 	/* iopt_pages_update_pinned() asks for no capability. */
-	if (!within_limit(model, to->mm, false, PN_MODEL_USER_LOCKED, 0, to->uid, user) ||
-		!within_limit(model, to->mm, false, PN_MODEL_MM_LOCKED, to->mm, 0, locked))
+	if (user && !within_limit(model, to->mm, false, PN_MODEL_USER_LOCKED, 0, to->uid, user))
+		return refuse(model, ENOMEM);
+	if (locked && !within_limit(model, to->mm, false, PN_MODEL_MM_LOCKED, to->mm, 0, locked))
 		return refuse(model, ENOMEM);
 	for (uint32_t i = 0; i < model->size.mappings; i++) {
 		struct rec *rec = &model->rec[i];

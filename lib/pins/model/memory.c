@@ -134,15 +134,13 @@ static bool lockable(const struct area *area)
 	       area->memory != PN_MODEL_BAR && area->memory != PN_MODEL_SECRET;
 }
 
-/* Lock or unlock pages of it; what they cost in *pages. 0 or -ENOBUFS with nothing changed. */
-static int lock_pages(
+/* Set or clear VM_LOCKED, and charge it. 0 or -ENOBUFS with nothing changed. */
+static int set_locked(
 	struct pn_model *model, struct area *area, uint64_t first, uint64_t end, bool lock)
 {
 	uint64_t before = runs_within(&area->locked, 0, UINT64_MAX);
 	int ret;
 
-	if (!lockable(area))
-		return 0;
 	ret = lock ? runs_add(&area->locked, first, end) : runs_remove(&area->locked, first, end);
 	if (ret)
 		return pn_fail(ENOBUFS, "more than %u runs of locked pages in an area", RUNS_MAX);
@@ -151,7 +149,15 @@ static int lock_pages(
 	return 0;
 }
 
-/* mm/mmap.c: do_mmap(): can_do_mlock(), mlock_future_ok() */
+/* mlock() and munlock(), and what is like them, pass over what cannot be locked. */
+static int lock_pages(
+	struct pn_model *model, struct area *area, uint64_t first, uint64_t end, bool lock)
+{
+	return lockable(area) ? set_locked(model, area, first, end, lock) : 0;
+}
+
+/* mm/mmap.c: do_mmap(): can_do_mlock(), mlock_future_ok(). mmap_region() leaves VM_LOCKED on
+ * memfd_secret, which mlock() and munlock() do not touch. */
 int op_area(struct pn_model *model, const struct pn_model_op *op)
 {
 	uint32_t mm = model->process[op->process].mm;
@@ -176,8 +182,8 @@ int op_area(struct pn_model *model, const struct pn_model_op *op)
 		.pages = op->pages};
 	if (op->memory == PN_MODEL_SECRET)
 		secret_new(model, area, model->process[op->process].uid);
-	if (locked && lockable(area)) {
-		lock_pages(model, area, 0, area->pages, true);
+	if (locked && (lockable(area) || area->memory == PN_MODEL_SECRET)) {
+		set_locked(model, area, 0, area->pages, true);
 		area_touch(model, area, 0, area->pages);
 	}
 	return 0;
@@ -200,7 +206,7 @@ int op_area_end(struct pn_model *model, const struct pn_model_op *op)
 
 	if (!area)
 		return -EINVAL;
-	lock_pages(model, area, 0, area->pages, false);
+	set_locked(model, area, 0, area->pages, false);
 	area_free(model, area);
 	return 0;
 }
@@ -256,6 +262,9 @@ int op_dontneed(struct pn_model *model, const struct pn_model_op *op)
 	if (!area)
 		return -EINVAL;
 	if (area->memory == PN_MODEL_BAR)
+		return refuse(model, EINVAL);
+	/* madvise_dontneed_free_valid_vma() */
+	if (area->memory == PN_MODEL_HUGETLB && op->first % area->page)
 		return refuse(model, EINVAL);
 	for (uint32_t i = 0; i < area->locked.count && !locked; i++) {
 		const struct run *run = &area->locked.run[i];

@@ -97,17 +97,18 @@ struct mapping {
 struct context {
 	bool used, mm_mode, exists[PN_MODEL_SPACES];
 	enum pn_model_path path;
-	uint32_t groups; /* attached; native: devices bound */
-	uint32_t bound;  /* iommufd: open devices */
+	uint32_t users; /* groups and devices: they hold its file */
+	uint32_t bound; /* iommufd: open devices */
 	uint32_t attached[PN_MODEL_SPACES];
 	uint32_t entries;     /* type1: mappings left */
 	uint32_t vaddrs_gone; /* type1: mappings whose address was given up */
 };
 
 struct device {
-	uint32_t context; /* NONE: group closed, native: not bound */
-	uint32_t space;   /* NONE: not attached */
-	bool native, open;
+	uint32_t group;   /* context that its group is in; NONE: its group is closed */
+	uint32_t context; /* that it is open in; NONE: it is not */
+	uint32_t space;   /* of that, NONE: not attached */
+	bool native;
 };
 
 struct ring {

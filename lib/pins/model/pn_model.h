@@ -267,6 +267,9 @@ PN_API uint64_t pn_model_peak(const struct pn_model *model, uint32_t process);
  * mapping), zero pages, and pins whose process is gone. Over all processes. */
 PN_API uint64_t pn_model_uncharged(const struct pn_model *model);
 
+/** The kernel that it is a model of, as given to pn_model_create(). */
+PN_API unsigned int pn_model_kernel(const struct pn_model *model);
+
 /** Is the process alive? */
 PN_API bool pn_model_alive(const struct pn_model *model, uint32_t process);
 

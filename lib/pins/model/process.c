@@ -125,6 +125,9 @@ int op_caps(struct pn_model *model, const struct pn_model_op *op)
 
 int op_userns(struct pn_model *model, const struct pn_model_op *op)
 {
-	model->process[op->process].own_userns = true;
+	struct process *process = &model->process[op->process];
+
+	process->own_userns = true;
+	process->caps = process->permitted = UINT32_MAX;
 	return 0;
 }

@@ -68,7 +68,7 @@ static void fill(struct pn_model *model)
 	for (uint32_t i = 0; i < model->size.areas; i++)
 		model->area[i].mm = NONE;
 	for (uint32_t i = 0; i < model->size.devices; i++)
-		model->device[i] = (struct device){.context = NONE, .space = NONE};
+		model->device[i] = (struct device){.group = NONE, .context = NONE, .space = NONE};
 	for (uint32_t i = 0; i < model->size.mappings; i++)
 		model->mapping[i].context = NONE;
 }
@@ -199,4 +199,9 @@ void mm_end(struct pn_model *model, uint32_t mm)
 bool pn_model_alive(const struct pn_model *model, uint32_t process)
 {
 	return process < model->size.processes && model->process[process].used;
+}
+
+unsigned int pn_model_kernel(const struct pn_model *model)
+{
+	return model->kernel;
 }

@@ -14,6 +14,8 @@
 
 /* From "map p=0 ctx=1 area=2 pages=16 prot=3", up to the end or a ':'. 0 or -EINVAL. */
 int charges_parse(const char *line, struct pn_model_op *op);
+/* Zero what the operation does not read. */
+void charges_trim(struct pn_model_op *op);
 void charges_print(char line[CHARGES_LINE], const struct pn_model_op *op);
 
 #endif

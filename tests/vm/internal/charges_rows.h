@@ -7,8 +7,8 @@
  * not do. Before a case process 0 (uid 1000, limit 64, hard limit 1024) has area 0 of 64 pages,
  * which is written to, and context 0 with device 0 attached, space 0.
  */
-#ifndef CHARGE_MODEL_ROWS_H
-#define CHARGE_MODEL_ROWS_H
+#ifndef CHARGES_ROWS_H
+#define CHARGES_ROWS_H
 
 #include "pn_model.h"
 
@@ -138,6 +138,13 @@ static const struct row rows[] = {
 			"mlockall mode=1 total=65 : ENOMEM L60|ENOMEM P60 u60|ENOMEM L60 P60",
 			"mlockall mode=2 : L60|P60 u60|L60 P60",
 			"area area=1 pages=5 : EAGAIN L60|L5 P60 u60|EAGAIN L60 P60"}},
+	{"mlockall without a limit", 0, false,
+		{"start p=1 uid=1001 soft=all hard=all :", "area p=1 area=0 pages=8 :",
+			"area p=1 area=1 mem=none pages=2 :",
+			"mlockall p=1 mode=1 pages=100 total=200 : L110",
+			"area p=1 area=2 pages=3 : L110", "munlockall p=1 :",
+			"mlockall p=1 mode=2 :", "area p=1 area=3 mem=shared pages=3 : L3",
+			"munlock p=1 area=3 pages=1 : L2", "exit p=1 :"}},
 	{"fork: nothing of it is the child's", 0, false,
 		{"map pages=8 prot=3 : L8|P8 u8|L8 P8", "mlock pages=4 : L12|L4 P8 u8|L12 P8",
 			"fork child=1 : L12|L4 P8 u8|L12 P8",
@@ -205,7 +212,26 @@ static const struct row rows[] = {
 			"device : ENOMEM", "limit soft=8 hard=64 :", "device : P8 u8",
 			"device-close :", "map iova=0x100000 pages=1 :", "device : EINVAL",
 			"group-close :", "unmap pages=8 :", "unmap pages=8 :"}},
-	{"by file", PN_MODEL_KERNEL(6, 13), true,
+	{"compat: a device goes on without its group", 0, true,
+		{"start uid=1000 soft=8 hard=64 :", "area pages=8 :", "context path=compat :",
+			"group :", "device :", "map pages=8 prot=3 : P8 u8", "group-close : P8 u8",
+			"group : P8 u8", "context-close : P8 u8", "group-close : P8 u8",
+			"device-close :"}},
+	{"memfd_secret that is locked when it is mapped", 0, true,
+		{"start uid=1000 soft=8 hard=64 :", "area mem=secret pages=8 flag=1 : L8",
+			"munlock pages=8 : L8", "munlockall : L8", "dontneed pages=1 : EINVAL L8",
+			"touch pages=2 : L8 u2", "area-end :"}},
+	{"mlock of what is locked, over the limit", 0, true,
+		{"start uid=1000 soft=8 hard=64 :", "area pages=8 :", "mlock pages=8 : L8",
+			"mlock pages=8 : L8", "limit soft=7 hard=64 : L8",
+			"mlock pages=1 : ENOMEM L8"}},
+	{"an address within a page, before a device is attached", 0, true,
+		{"start uid=1000 soft=8 hard=64 :", "area pages=8 :", "context path=native :",
+			"space :", "map pages=2 prot=3 iova=0x100800 :", "device :",
+			"attach : EADDRINUSE", "unmap pages=2 iova=0x100000 : ENOENT",
+			"unmap pages=2 iova=0x100800 :", "attach :",
+			"map pages=2 prot=3 iova=0x100800 : EINVAL"}},
+	{"by file", PN_MODEL_KERNEL(6, 14), true,
 		{"start uid=1000 soft=20 hard=64 :", "area pages=16 mem=shared :",
 			"context path=native :", "space :", "device :", "attach :",
 			"map-file pages=16 prot=3 : P16 u16", "fork child=1 : P16 u16",

@@ -57,6 +57,53 @@ static const struct field {
 	FIELD("free", free, NULL),
 };
 
+/* What each operation reads. */
+static const char *const uses[PN_MODEL_WHATS] = {
+	[PN_MODEL_START] = " p uid soft hard caps perm ",
+	[PN_MODEL_FORK] = " p child ",
+	[PN_MODEL_EXEC] = " p flag caps perm ",
+	[PN_MODEL_EXIT] = " p ",
+	[PN_MODEL_SETUID] = " p uid ",
+	[PN_MODEL_SETEUID] = " p uid ",
+	[PN_MODEL_LIMIT] = " p soft hard ",
+	[PN_MODEL_CAPS] = " p caps flag ",
+	[PN_MODEL_USERNS] = " p ",
+	[PN_MODEL_PASS] = " p child file target ",
+	[PN_MODEL_AREA] = " p area mem pages page flag dev ",
+	[PN_MODEL_AREA_END] = " p area ",
+	[PN_MODEL_DONTFORK] = " p area ",
+	[PN_MODEL_TOUCH] = " p area first pages ",
+	[PN_MODEL_DONTNEED] = " p area first pages ",
+	[PN_MODEL_MLOCK] = " p area first pages ",
+	[PN_MODEL_MUNLOCK] = " p area first pages ",
+	[PN_MODEL_MLOCKALL] = " p mode total pages ",
+	[PN_MODEL_MUNLOCKALL] = " p ",
+	[PN_MODEL_CONTEXT] = " p ctx path flag ",
+	[PN_MODEL_CONTEXT_CLOSE] = " p ctx ",
+	[PN_MODEL_RLIMIT_MODE] = " p ctx mode ",
+	[PN_MODEL_SPACE] = " p ctx space ",
+	[PN_MODEL_SPACE_END] = " p ctx space ",
+	[PN_MODEL_GROUP] = " p ctx dev ",
+	[PN_MODEL_GROUP_CLOSE] = " p dev ",
+	[PN_MODEL_DEVICE] = " p ctx dev ",
+	[PN_MODEL_DEVICE_CLOSE] = " p dev ",
+	[PN_MODEL_ATTACH] = " p dev space ",
+	[PN_MODEL_DETACH] = " p dev ",
+	[PN_MODEL_MAP] = " p ctx space iova area first pages prot ",
+	[PN_MODEL_MAP_FILE] = " p ctx space iova area first pages prot ",
+	[PN_MODEL_UNMAP] = " p ctx space iova pages ",
+	[PN_MODEL_COPY] = " p ctx space iova from from_iova pages prot ",
+	[PN_MODEL_VADDR_DROP] = " p ctx iova pages ",
+	[PN_MODEL_VADDR_GIVE] = " p ctx iova area first pages ",
+	[PN_MODEL_CHANGE_PROCESS] = " p ctx ",
+	[PN_MODEL_RING] = " p ring ",
+	[PN_MODEL_RING_CLOSE] = " p ring ",
+	[PN_MODEL_RING_REGISTER] = " p ring area first pages ",
+	[PN_MODEL_RING_UNREGISTER] = " p ring ",
+	[PN_MODEL_OTHER] = " p other kind pages free ",
+	[PN_MODEL_OTHER_END] = " p other ",
+};
+
 static uint64_t get(const struct pn_model_op *op, const struct field *field)
 {
 	const char *at = (const char *)op + field->offset;
@@ -142,6 +189,17 @@ int charges_parse(const char *line, struct pn_model_op *op)
 		if (parse_field(op, word))
 			return -EINVAL;
 	return 0;
+}
+
+void charges_trim(struct pn_model_op *op)
+{
+	char word[32];
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(*fields); i++) {
+		snprintf(word, sizeof(word), " %s ", fields[i].name);
+		if (!strstr(uses[op->what], word))
+			set(op, &fields[i], 0);
+	}
 }
 
 void charges_print(char line[CHARGES_LINE], const struct pn_model_op *op)

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The charge model beside the kernel: the same operations by real system calls, errno and every counter compared after
+each one."""
+
+import os
+import re
+import sys
+
+from guest import BUILD, bind, run
+
+CHARGES = os.path.join(BUILD, "tests/vm/internal/charges")
+DEVICES = os.environ["PINION_EDUS"].split()
+SLOW = bool(os.environ.get("PINION_SLOW"))
+ONLY = os.environ.get("PINION_ONLY", "")
+OPERATIONS = int(os.environ.get("PINION_CHARGES_OPERATIONS", "") or (400 if SLOW else 2000))
+SEED = int(os.environ.get("PINION_CHARGES_SEED", "") or 1)
+
+
+def ways():
+    """The ways of mapping that this kernel has, by the node that provides them."""
+    offered = os.environ["PINION_BACKENDS"].split(",")
+    found = ["type1"] if "type1" in offered else []
+    if "iommufd" in offered:
+        found += [] if "type1" in offered else ["compat-vfio"]
+        found += ["compat", "native"]
+    return found
+
+
+def open_to_all():
+    """Workers are of several users."""
+    bind(*DEVICES)
+    for folder in ("/dev/vfio", "/dev/vfio/devices"):
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            if not os.path.isdir(os.path.join(folder, name)):
+                os.chmod(os.path.join(folder, name), 0o666)
+    if os.path.exists("/dev/iommu"):
+        os.chmod("/dev/iommu", 0o666)
+
+
+def main():
+    open_to_all()
+    with open("/proc/sys/kernel/osrelease", encoding="ascii") as file:
+        kernel = ".".join(re.match(r"(\d+)\.(\d+)", file.read()).groups())
+    count = bad = 0
+    for way in ways():
+        for part in (["cases"], ["random", str(OPERATIONS), str(SEED)]):
+            done = run(CHARGES, kernel, way, *DEVICES[:2], *part, timeout=900)
+            ended = 0
+            for line in done.stdout.splitlines():
+                match = re.match(r"(not ok|ok) \d+ - (.*)", line)
+                if not match:
+                    print(line)
+                elif ONLY in f"{way}: {match[2]}":
+                    count += 1
+                    print(f"{match[1]} {count} - {way}: {match[2]}")
+                if match:
+                    ended += 1
+                    bad += match[1] != "ok"
+            if done.returncode not in (0, 1) or not ended:
+                count += 1
+                bad += 1
+                print(f"# {done.stderr}\nnot ok {count} - {way}: {part[0]} ended with {done.returncode}")
+            sys.stdout.flush()
+    print(f"1..{count}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
