@@ -4,6 +4,7 @@
  * beside this kernel, on one way of mapping: type1, compat, compat-vfio (/dev/vfio/vfio that
  * iommufd provides), native. As root in a virtual machine. Prints TAP, without a plan.
  */
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -221,6 +222,7 @@ static bool parse_way(const char *name, struct way *way)
 int main(int argc, char **argv)
 {
 	struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+	cpu_set_t one;
 	unsigned int major, minor;
 	struct way way;
 	struct run run;
@@ -229,6 +231,10 @@ int main(int argc, char **argv)
 		worker_again((uint32_t)atoi(argv[2]));
 	if (argc < 6 || sscanf(argv[1], "%u.%u", &major, &minor) != 2 || !parse_way(argv[2], &way))
 		return 2;
+	/* One works at a time: on one processor, nobody has to be woken on another. */
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
 	if (setrlimit(RLIMIT_MEMLOCK, &all) ||
 		run_open(&run, PN_MODEL_KERNEL(major, minor), argv + 3))
 		return 2;
