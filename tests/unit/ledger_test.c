@@ -262,7 +262,7 @@ static void a_killed_writer_leaves_its_ledger(void **state)
 {
 	(void)state;
 	remove_ledgers();
-	for (unsigned int round = 0; round < 200; round++) {
+	for (unsigned int round = 0; round < 60; round++) {
 		pid_t child = start_writer();
 		struct pn_pins_report *report;
 		size_t pins;
