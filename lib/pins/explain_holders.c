@@ -64,7 +64,9 @@ static void name_processes(struct text *text, const struct pn_figure *figure)
 
 	if (pn_pins_report_create(&report, NULL))
 		return;
-	qsort(report->processes, report->process_count, sizeof(*report->processes), by_pages);
+	if (report->process_count)
+		qsort(report->processes, report->process_count, sizeof(*report->processes),
+			by_pages);
 	for (i = 0; i < report->process_count; i++) {
 		const struct pn_pins_process *process = &report->processes[i];
 

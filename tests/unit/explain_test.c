@@ -32,6 +32,7 @@ static void process_is_full(void)
 	CHECK(says(50) && says(64) && says(31));
 	/* Missing: 50 + 31 - 64. */
 	CHECK(says(17));
+	CHECK(tells("50 by mlock()") && !tells("ledger"));
 	CHECK(strstr(pn_error(), "ulimit") || strstr(pn_error(), "prlimit"));
 	/* One page fits: something else stood in the way. */
 	CHECK(explain(&by_process, 14) == -ENOMEM);
@@ -55,6 +56,7 @@ static void user_is_full(void)
 	CHECK(explain(&by_user, 30) == -ENOMEM);
 	CHECK(strstr(pn_error(), "user->locked_vm"));
 	CHECK(says(40) && says(64) && says(30) && says(6));
+	CHECK(tells("40 by somebody without a ledger") && !tells("mlock()"));
 	CHECK(strstr(pn_error(), "ulimit") || strstr(pn_error(), "prlimit"));
 	settle();
 	CHECK(explain(&by_user, 24) == -ENOMEM);
