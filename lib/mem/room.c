@@ -20,41 +20,53 @@ static uint64_t number_after(const char *text, const char *name)
 	return at ? strtoull(at + strlen(name), NULL, 10) : UINT64_MAX;
 }
 
-/* A number in a file of a control group; 0: there is none. */
-static uint64_t group_number(const char *group, const char *file, const char *name)
+/*
+ * A number in a file of a control group, behind a name, or ("") alone. -ENOENT: there is none;
+ * -ENOMEM: the file could not be opened for want of memory.
+ */
+static int group_number(const char *group, const char *file, const char *name, uint64_t *value)
 {
 	char path[700], text[8192] = "\n";
-	uint64_t found;
+	ssize_t len;
 
 	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", group, file);
-	if (pn_read_file(path, text + 1, sizeof(text) - 1) < 0)
+	len = name[0] ? pn_read_file(path, text + 1, sizeof(text) - 1) : pn_read_u64(path, value);
+	if (len < 0)
+		return len == -ENOMEM ? -ENOMEM : -ENOENT;
+	if (!name[0])
 		return 0;
-	found = number_after(text, name);
-	return found == UINT64_MAX ? 0 : found;
+	*value = number_after(text, name);
+	return *value == UINT64_MAX ? -ENOENT : 0;
 }
 
 /*
  * What one control group (v2) leaves: its memory.max without what is in use, less the page cache,
- * which the kernel gives up first. False: no limit there.
+ * which the kernel gives up first. 0; -ENOENT: no limit there; -ENOMEM as above.
  */
-static bool group_room(const char *group, struct pn_cgroup_room *room)
+static int group_room(const char *group, struct pn_cgroup_room *room)
 {
-	char path[700];
-	uint64_t cache, used;
+	static const char *const kinds[] = {"\ninactive_file ", "\nactive_file "};
+	uint64_t used, part;
+	int ret;
 
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.max", group);
-	if (pn_read_u64(path, &room->max)) /* "max" is not a number */
-		return false;
-	snprintf(path, sizeof(path), "/sys/fs/cgroup%s/memory.current", group);
-	if (pn_read_u64(path, &room->used))
-		return false;
-	cache = group_number(group, "memory.stat", "\ninactive_file ") +
-		group_number(group, "memory.stat", "\nactive_file ");
-	used = room->used - (cache < room->used ? cache : room->used);
+	ret = group_number(group, "memory.max", "", &room->max); /* "max" is not a number */
+	if (!ret)
+		ret = group_number(group, "memory.current", "", &room->used);
+	used = room->used;
+	for (size_t i = 0; i < PN_ARRAY_SIZE(kinds) && !ret; i++) {
+		ret = group_number(group, "memory.stat", kinds[i], &part);
+		if (!ret)
+			used -= part < used ? part : used;
+		ret = ret == -ENOENT ? 0 : ret;
+	}
+	if (ret)
+		return ret;
 	room->left = room->max > used ? room->max - used : 0;
-	room->oom = group_number(group, "memory.events", "\noom ");
 	snprintf(room->path, sizeof(room->path), "%s", group);
-	return true;
+	ret = group_number(group, "memory.events", "\noom ", &room->oom);
+	if (ret == -ENOENT)
+		room->oom = 0;
+	return ret == -ENOENT ? 0 : ret;
 }
 
 int pn_cgroup_own(char *group, size_t size)
@@ -85,16 +97,19 @@ bool pn_cgroup_up(char *group)
 
 int pn_cgroup_room(struct pn_cgroup_room *tightest)
 {
-	struct pn_cgroup_room here;
-	char group[600];
+	struct pn_cgroup_room here = {0};
 	bool found = false;
+	char group[600];
 	int ret;
 
 	ret = pn_cgroup_own(group, sizeof(group));
 	if (ret)
 		return ret;
 	do {
-		if (group_room(group, &here) && (!found || here.left < tightest->left)) {
+		ret = group_room(group, &here);
+		if (ret == -ENOMEM)
+			return ret;
+		if (!ret && (!found || here.left < tightest->left)) {
 			*tightest = here;
 			found = true;
 		}

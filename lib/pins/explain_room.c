@@ -35,7 +35,7 @@ static int room_of_group(struct pn_cgroup_room *group)
 	int ret, i;
 
 	ret = pn_cgroup_room(group);
-	for (i = 0; i < 5 && ret == -ENOMEM; i++) {
+	for (i = 0; i < 10 && ret == -ENOMEM; i++) {
 		nanosleep(&pause, NULL);
 		ret = pn_cgroup_room(group);
 	}
@@ -52,7 +52,7 @@ static bool in_group(const struct pn_refused *refused, char *text, size_t size)
 	if (ret == -ENOMEM) {
 		snprintf(text, size,
 			"ENOMEM: this process's control group is at its memory.max, or the machine "
-			"is out of memory: not even its name can be read (ENOMEM); the kernel's "
+			"is out of memory: not even its figures can be read (ENOMEM); the kernel's "
 			"tables for a mapping count there too: raise memory.max (systemd: "
 			"MemoryMax=)");
 		return true;

@@ -124,6 +124,10 @@ int pn_explain_enomem(const struct pn_charge_rule *rule, const struct pn_refused
 /* A child could not be made: find out why by looking, set the reason, return -err. */
 int pn_explain_fork(int err, const char *what);
 
+/* A node is in use: add to the reason which others have it open, as far as this one may see.
+ * Returns ret. */
+int pn_explain_openers(int ret, const char *node);
+
 /*
  * Parts of it, each a clause for a text, cut to size, or "" and false if there is nothing to say.
  * explain_holders.c: who has the pages of a counter that an observer saw. explain_memory.c: memory

@@ -5,12 +5,15 @@
  * not what stood in the way, it does not blame it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <cmocka.h>
 
 #include "counters.h"
@@ -111,6 +114,44 @@ static void the_limit_does_not_bind_everyone(void **state)
 	run_child(exempt);
 }
 
+/* A node that nobody else has: a terminal, which this process has open, and a child. */
+static void who_has_it_open(void **state)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), fd;
+	char who[64], node[64];
+	pid_t child;
+
+	(void)state;
+	if (master < 0 || unlockpt(master) || ptsname_r(master, node, sizeof(node))) {
+		print_message("skipped: no terminals: %s\n", strerror(errno));
+		skip();
+	}
+	fd = open(node, O_RDONLY | O_NOCTTY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	child = fork();
+	if (!child) {
+		pause();
+		_exit(0);
+	}
+	assert_int_equal(pn_explain_openers(pn_fail(EBUSY, "%s", "in use"), node), -EBUSY);
+	assert_true(tells("in use; open in process "));
+	snprintf(who, sizeof(who), "%d (%s)", (int)child, program_invocation_short_name);
+	assert_true(tells(who));
+	/* Not this process, which has it open too. */
+	assert_false(tells(", process"));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	/* Nobody else, no node, nothing of that name: nothing is added. */
+	pn_explain_openers(pn_fail(EBUSY, "%s", "in use"), node);
+	assert_string_equal(pn_error(), "in use");
+	pn_explain_openers(pn_fail(EBUSY, "%s", "in use"), "/proc/self/exe");
+	assert_string_equal(pn_error(), "in use");
+	pn_explain_openers(pn_fail(EBUSY, "%s", "in use"), "/nothing");
+	assert_string_equal(pn_error(), "in use");
+	close(fd);
+	close(master);
+}
+
 static void a_state_is_read(void **state)
 {
 	struct pn_proc_state self, none;
@@ -138,6 +179,7 @@ int main(void)
 		cmocka_unit_test(no_limit_at_all),
 		cmocka_unit_test(the_limit_does_not_bind_everyone),
 		cmocka_unit_test(a_state_is_read),
+		cmocka_unit_test(who_has_it_open),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base_priv.h"
+#include "pins_priv.h"
 #include "iommufd_abi.h"
 #include "iommufd_priv.h"
 #include "vfio_group.h"
@@ -109,6 +110,7 @@ static int open_node(const struct pn_dma_device *device)
 static int fail_bind(int err, const struct pn_dma_device *device)
 {
 	const char *address = device->address;
+	char node[32];
 
 	/* The kernel says EBUSY or, of interrupts that a group does not isolate, EPERM. */
 	if ((err == EPERM || err == EBUSY) && vfio_group_check_viable(device))
@@ -122,11 +124,13 @@ static int fail_bind(int err, const struct pn_dma_device *device)
 			"/sys/module/iommufd/parameters/allow_unsafe_interrupts",
 			address);
 	case EBUSY:
-		return pn_fail(err,
-			"device %s is in use: its group %d is open through /dev/vfio/%d (as root: "
-			"fuser -v /dev/vfio/%d), or another device of the group is driven by the "
+		snprintf(node, sizeof(node), "/dev/vfio/%d", device->group);
+		pn_fail(err,
+			"device %s is in use: its group %d is open through %s (as root: "
+			"fuser -v %s), or another device of the group is driven by the "
 			"kernel, by another process or by another domain",
-			address, device->group, device->group, device->group);
+			address, device->group, node, node);
+		return pn_explain_openers(-err, node);
 	case EINVAL:
 		if (device->use_fd)
 			return pn_fail(err,
@@ -134,10 +138,11 @@ static int fail_bind(int err, const struct pn_dma_device *device)
 				"for as long as anybody has it open, or the device is open a "
 				"second time: close all, open its node anew and hand that in",
 				address);
-		return pn_fail(err,
+		pn_fail(err,
 			"device %s is in use by another process or domain (as root: fuser -v %s), "
 			"or is not coherent with caches",
 			address, device->cdev);
+		return pn_explain_openers(-err, device->cdev);
 	case ENOTTY:
 		return pn_fail(device->use_fd ? EINVAL : err,
 			"device %s: the file is no device of VFIO's", address);

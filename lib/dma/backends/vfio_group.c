@@ -15,6 +15,7 @@
 #include <linux/vfio.h>
 
 #include "base_priv.h"
+#include "pins_priv.h"
 #include "vfio_group.h"
 #include "vfio_node.h"
 
@@ -48,11 +49,12 @@ static int fail_open(int err, const char *node, const struct pn_dma_device *devi
 			"a container must allow the device node (cgroup devices)",
 			node, device->address);
 	case EBUSY:
-		return pn_fail(err,
+		pn_fail(err,
 			"group %d of device %s is open already: another process or another domain "
 			"uses a device of that group, or a region of a BAR of one is left; end it "
 			"(as root: fuser -v %s shows which)",
 			device->group, device->address, node);
+		return pn_explain_openers(-err, node);
 	case ENOENT:
 	case ENXIO:
 	case ENODEV:

@@ -209,6 +209,23 @@ static void case_ring(struct rig *rig)
 	check_beside(rig, child, "10 by somebody without a ledger");
 }
 
+/* The same device; who has it is said. */
+static void case_busy(struct rig *rig)
+{
+	const char *other = rig->other;
+	pid_t child;
+	char who[64];
+
+	rig->other = rig->device;
+	child = beside(rig, hold_mapping);
+	rig->other = other;
+	snprintf(who, sizeof(who), "open in process %d (explain)", (int)child);
+	CHECK(pn_pci_open(&rig->pci, rig->device, rig->domain) < 0);
+	CHECK(tells(who) && !tells(", process"));
+	end(child);
+	CHECK(!pn_pci_open(&rig->pci, rig->device, rig->domain));
+}
+
 /*
  * Not the limit
  */
@@ -259,10 +276,10 @@ static void case_group(struct rig *rig)
 		ret = pn_domain_map(rig->domain, region, 0, size, PN_PROT_RW, &iova);
 	}
 	CHECK(ret == -ENOMEM);
-	/* With so little left that its name cannot be read, that is what is said. */
+	/* With so little left that its figures cannot be read, that is what is said. */
 	CHECK((tells("ENOMEM: the control group /") &&
 		      tells("/memory.max (systemd: MemoryMax=)")) ||
-		tells("not even its name can be read"));
+		tells("not even its figures can be read"));
 	CHECK(tells("memory.max") && tells("RLIMIT_MEMLOCK is unlimited"));
 	CHECK(!pn_domain_unmap_all(rig->domain) && !pn_region_destroy(region));
 }
@@ -400,6 +417,7 @@ static const struct test {
 	{"namespace", case_namespace, 16},
 	{"process", case_process, 16},
 	{"ring", case_ring, 16},
+	{"busy", case_busy, 16},
 	{"fork", case_fork, 520},
 	{"gone", case_gone, 16},
 	{"preflight", case_preflight, 16},

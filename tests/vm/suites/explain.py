@@ -20,6 +20,7 @@ CASES = {
     "namespace": "root of a user namespace",
     "process": "another process of the user with mappings",
     "ring": "another process of the user with io_uring",
+    "busy": "a device that another process has",
     "fork": "no hugepages for a child",
     "gone": "memory that is gone",
     "preflight": "a preflight says what comes",
