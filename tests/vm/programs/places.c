@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "ways.h"
@@ -312,9 +313,64 @@ static void case_open_fd(struct rig *rig)
 	CHECK(!pn_region_destroy(region));
 }
 
+/* What a forked child lets go of is not its own. */
+static void let_go_in_a_child(struct rig *rig)
+{
+	int status = -1;
+	pid_t child = fork();
+
+	if (!child) {
+		pn_pci_close(rig->edu.device);
+		_exit(pn_domain_unmap_all(rig->domain) != -EPERM ||
+			pn_domain_destroy(rig->domain) != -EPERM);
+	}
+	CHECK(child > 0 && waitpid(child, &status, 0) == child && !status);
+}
+
+/* The parent's device and mappings go on. */
+static void case_child(struct rig *rig)
+{
+	struct pn_region_info info;
+	struct pn_region *region = two_pages(&info);
+	uint64_t iova;
+
+	open_device(rig);
+	iova = map_whole(rig, region, PN_PROT_RW);
+	let_go_in_a_child(rig);
+	check_reached(rig, iova, info.vaddr, info.size);
+	check_full(rig);
+	CHECK(!pn_domain_unmap(rig->domain, iova, info.size));
+	iova = map_whole(rig, region, PN_PROT_RW);
+	check_reached(rig, iova, info.vaddr, info.size);
+	close_domain(rig);
+	CHECK(!pn_region_destroy(region));
+}
+
+/* A region of a BAR keeps its closed device's group in the container; another device joins. */
+static void case_left_bar(struct rig *rig)
+{
+	const char *others = getenv("PINION_EDUS"), *other = others ? strchr(others, ' ') : NULL;
+	struct pn_region_info info;
+	struct pn_region *region = two_pages(&info), *bar = NULL;
+	struct pn_pci_device *device = NULL;
+	uint64_t iova;
+
+	CHECK(other && !pn_pci_open(&device, other + 1, rig->domain));
+	CHECK(device && !pn_pci_bar_region(device, 0, 0, PAGE, &bar));
+	if (failures)
+		return;
+	pn_pci_close(device);
+	open_device(rig);
+	iova = map_whole(rig, region, PN_PROT_RW);
+	check_reached(rig, iova, info.vaddr, info.size);
+	check_full(rig);
+	close_domain(rig);
+	CHECK(!pn_region_destroy(bar) && !pn_region_destroy(region));
+}
+
 static const struct way ways[] = {{"segments", case_segments}, {"dma-bits", case_dma_bits},
 	{"iova-bits", case_iova_bits}, {"exact", case_exact}, {"modes", case_modes},
-	{"open-fd", case_open_fd}};
+	{"open-fd", case_open_fd}, {"child", case_child}, {"left-bar", case_left_bar}};
 
 int main(int argc, char **argv)
 {

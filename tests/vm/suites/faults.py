@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What becomes of an operation when the kernel has no memory for it, at each place where it could have none: refused,
-nothing changed, and possible afterwards."""
+"""What becomes of an operation when the kernel has no memory for it, or cannot copy from or to the process, at each
+place where it could: refused, nothing changed, and possible afterwards."""
 
 import os
 
@@ -11,10 +11,10 @@ CARD = os.environ["PINION_EDUS"].split()[0]
 SLOW = bool(os.environ.get("PINION_SLOW"))
 
 
-def test_operation(backend, name, limit):
+def test_operation(backend, name, limit, *kinds):
     if limit and SLOW:
         raise Skip("it has a hundred places, each of which takes a second under KASAN (--long runs it)")
-    must(os.path.join(GUEST, "fault-injection"), *(["in", limit] if limit else []))
+    must(os.path.join(GUEST, "fault-injection"), *kinds, *(["in", limit] if limit else []))
     done = run(*as_user([FAULTS, backend, CARD, name], "unlimited"), timeout=600)
     print(f"# {backend}, {done.stdout.splitlines()[0]}", flush=True)
     equal((done.returncode, done.stdout.splitlines()[-1:]), (0, ["ok"]), f"{done.stdout}{done.stderr}")
@@ -28,6 +28,8 @@ def main():
     for backend, reason in backends().items():
         for name, limit in () if reason else operations:
             suite.run(f"{backend}: {name}", test_operation, backend, name, limit)
+            if not limit:
+                suite.run(f"{backend}: {name}, and copies fail", test_operation, backend, name, limit, "usercopy")
     suite.end()
 
 

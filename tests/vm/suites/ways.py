@@ -31,6 +31,8 @@ PLACES = {
     "exact": ("IOVAs that are demanded", 4),
     "modes": ("IOVAs that are chosen", 5),
     "open-fd": ("a device opened by a file", 3),
+    "child": ("a forked child that closes the device", 3),
+    "left-bar": ("a region of a closed device's BAR beside another device", 3),
 }
 ON_NARROW = ("dma-bits", "iova-bits")
 
