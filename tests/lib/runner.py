@@ -162,6 +162,9 @@ class Runner:
             futures = [pool.submit(task, child) for task, child in zip(tasks, children)]
             for turn, child, future in zip(turns, children, futures):
                 turn.come()
+                # A signal that comes just before a wait without end does not end it.
+                while not concurrent.futures.wait([future], 0.5).done:
+                    pass
                 future.result()
                 self._add(child)
                 ended += 1
