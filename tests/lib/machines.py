@@ -42,7 +42,7 @@ NO_IOMMU = ["--iommu", "none", *ONE_CARD]
 # Suite -> options of the machine. The suites that want the same machine share one boot.
 SUITES = {"accounting": MACHINE, "traffic": MACHINE, "modes": MACHINE, "refusals": MACHINE, "devices": MACHINE,
           "lifecycle": LIFE, "backends": BELOW, "noiommu": ["--iommu", "none", *BELOW], "dma": DMA, "faults": DMA,
-          "ways": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
+          "ways": WAYS, "charges": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
 # What a kernel does not run, and why.
 SAME_KERNEL = "the kernel code under test is that of 6.12, which runs it"
 SAME_DRIVER = "the drivers and modes under test are the same user-space code on every kernel; 6.12 and stock-6.1 run it"
@@ -70,6 +70,7 @@ def run_machine(runner, kernel, machine, suites, options, build):
                [RUN, "--kernel", kernel, "--timeout", str(runner.seconds(1500)), *machine, "--",
                 "env", f"PINION_BUILD={build}", f"PINION_ONLY={options.only}",
                 f"PINION_BACKENDS={BACKENDS[kernel]}", f"PINION_SLOW={'yes' if slow else ''}",
+                f"PINION_LONG={'yes' if options.long else ''}",
                 "/usr/bin/python3", "tests/vm/suites/all.py", *suites],
                timeout=runner.seconds(1500) + 200, may_be_empty=bool(options.only))
 

@@ -19,7 +19,7 @@
 
 struct meter {
 	int ring;
-	struct iovec page;
+	struct iovec buffers[2];
 };
 
 static void die(void)
@@ -39,10 +39,11 @@ struct meter *meter_start(uint32_t uid)
 	meter->ring = (int)syscall(SYS_io_uring_setup, 1, &params);
 	if (meter->ring < 0 || setresuid(0, 0, 0))
 		die();
-	meter->page.iov_len = 4096;
-	meter->page.iov_base = mmap(NULL, meter->page.iov_len, PROT_READ | PROT_WRITE,
+	meter->buffers[0].iov_len = meter->buffers[1].iov_len = 4096;
+	meter->buffers[1].iov_base = NULL;
+	meter->buffers[0].iov_base = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (meter->page.iov_base == MAP_FAILED)
+	if (meter->buffers[0].iov_base == MAP_FAILED)
 		die();
 	return meter;
 }
@@ -50,18 +51,14 @@ struct meter *meter_start(uint32_t uid)
 static bool fits(const struct meter *meter, uint64_t limit)
 {
 	struct rlimit now = {limit * 4096, RLIM_INFINITY};
-	const int ring = meter->ring;
 
 	if (setrlimit(RLIMIT_MEMLOCK, &now))
 		die();
-	if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &meter->page, 1)) {
-		if (errno != ENOMEM)
-			die();
-		return false;
-	}
-	if (syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0))
+	if (!syscall(SYS_io_uring_register, meter->ring, IORING_REGISTER_BUFFERS, meter->buffers,
+		    2) ||
+		(errno != ENOMEM && errno != EFAULT))
 		die();
-	return true;
+	return errno == EFAULT;
 }
 
 bool meter_confirms(const struct meter *meter, uint64_t pages)

@@ -13,8 +13,10 @@ from guest import BUILD, bind, run
 CHARGES = shutil.copy(os.path.join(BUILD, "tests/vm/internal/charges"), "/tmp")
 DEVICES = os.environ["PINION_EDUS"].split()
 SLOW = bool(os.environ.get("PINION_SLOW"))
+LONG = bool(os.environ.get("PINION_LONG"))
 ONLY = os.environ.get("PINION_ONLY", "")
-OPERATIONS = int(os.environ.get("PINION_CHARGES_OPERATIONS", "") or (400 if SLOW else 2000))
+# Of the random sequences, on each way. The seed is in the output.
+OPERATIONS = int(os.environ.get("PINION_CHARGES_OPERATIONS", "") or (400 if SLOW else 20000 if LONG else 2000))
 SEED = int(os.environ.get("PINION_CHARGES_SEED", "") or 1)
 
 
