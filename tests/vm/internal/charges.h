@@ -32,6 +32,7 @@ struct shared {
 		char *area[AREAS];
 		uint64_t area_pages[AREAS];
 		uint32_t memory[AREAS];
+		bool dont_fork[AREAS];
 		uint32_t caps;
 	} of[PROCESSES];
 	uint32_t path[CONTEXTS];

@@ -70,6 +70,7 @@ static int map_area(struct table *table, const struct pn_model_op *op)
 
 	table->memory[op->area] = op->memory;
 	table->area_pages[op->area] = op->pages;
+	table->dont_fork[op->area] = false;
 	switch (op->memory) {
 	case PN_MODEL_BAR:
 		return map_bar(table, op);
@@ -105,6 +106,14 @@ static int map_area(struct table *table, const struct pn_model_op *op)
 	madvise(area, op->pages * PAGE, MADV_NOHUGEPAGE);
 	table->area[op->area] = area;
 	return 0;
+}
+
+static int end_area(struct table *table, uint32_t area)
+{
+	int err = result(munmap(table->area[area], table->area_pages[area] * PAGE));
+
+	table->area[area] = NULL;
+	return err;
 }
 
 static sigjmp_buf after_fault;
@@ -170,8 +179,9 @@ int call_memory(struct shared *shared, uint32_t process, const struct pn_model_o
 	case PN_MODEL_AREA:
 		return map_area(table, op);
 	case PN_MODEL_AREA_END:
-		return result(munmap(table->area[op->area], table->area_pages[op->area] * PAGE));
+		return end_area(table, op->area);
 	case PN_MODEL_DONTFORK:
+		table->dont_fork[op->area] = true;
 		return result(madvise(
 			table->area[op->area], table->area_pages[op->area] * PAGE, MADV_DONTFORK));
 	case PN_MODEL_TOUCH:

@@ -73,7 +73,8 @@ static const struct {
 	{PN_MODEL_DONTNEED, 4, ON_ALL},
 	{PN_MODEL_MLOCK, 14, ON_ALL},
 	{PN_MODEL_MUNLOCK, 8, ON_ALL},
-	{PN_MODEL_MUNLOCKALL, 1, ON_ALL},
+	{PN_MODEL_MLOCKALL, 4, ON_ALL},
+	{PN_MODEL_MUNLOCKALL, 2, ON_ALL},
 	{PN_MODEL_RING, 3, ON_ALL},
 	{PN_MODEL_RING_CLOSE, 1, ON_ALL},
 	{PN_MODEL_RING_REGISTER, 8, ON_ALL},
@@ -180,6 +181,8 @@ static struct pn_model_op random_op(struct source *source)
 	op.flag = op.what == PN_MODEL_EXEC ? next(source, 4) : !next(source, 5);
 	if (op.what == PN_MODEL_CONTEXT)
 		op.flag = source->way->misc;
+	if (op.what == PN_MODEL_MLOCKALL && next(source, 20))
+		op.mode = 1 + (uint32_t)next(source, 3);
 	if (source->way->path == PN_MODEL_NATIVE) {
 		op.space = (uint32_t)next(source, 2);
 		op.from = (uint32_t)next(source, 2);

@@ -296,13 +296,39 @@ static int compare(struct run *run)
 	return differs(run, true, run->trouble, sizeof(run->trouble));
 }
 
-/* What mlockall() compares and locks, apart from the areas: of this process, as it is now. */
+static uint64_t in_areas(const struct table *table, uint64_t start, uint64_t end)
+{
+	uint64_t pages = 0;
+
+	for (uint32_t i = 0; i < AREAS; i++) {
+		uint64_t from = (uint64_t)(uintptr_t)table->area[i];
+		uint64_t to = from + table->area_pages[i] * 4096;
+
+		from = from > start ? from : start;
+		to = to < end ? to : end;
+		if (table->area[i] && from < to)
+			pages += (to - from) / 4096;
+	}
+	return pages;
+}
+
+/* VMAs that mlock() passes over (VM_SPECIAL, hugetlb). */
+static bool not_locked(const char *flags)
+{
+	static const char *const special[] = {" io", " pf", " de", " mm", " ht"};
+
+	for (size_t i = 0; i < sizeof(special) / sizeof(*special); i++)
+		if (strstr(flags, special[i]))
+			return true;
+	return false;
+}
+
+/* What mlockall() compares, and what it locks apart from the areas: of this process, as it is. */
 static void fill_total(struct run *run, struct pn_model_op *op)
 {
-	char path[64], line[512];
 	const struct table *table = &run->shared->of[op->process];
-	unsigned long start, end, size = 0;
-	bool area = false;
+	unsigned long start, end, size = 0, others = 0;
+	char path[64], line[512];
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)run->pid[op->process]);
@@ -311,20 +337,14 @@ static void fill_total(struct run *run, struct pn_model_op *op)
 		die(path);
 	op->total = op->pages = 0;
 	while (fgets(line, sizeof(line), file)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 && strchr(line, '-') < line + 17) {
-			size = (end - start) / 4096;
-			area = false;
-			for (uint32_t i = 0; i < AREAS; i++)
-				if ((unsigned long)table->area[i] >= start &&
-					(unsigned long)table->area[i] < end)
-					area = true;
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
 			/* Shown, but not of the process. */
-			size = strstr(line, "[vsyscall]") ? 0 : size;
+			size = strstr(line, "[vsyscall]") ? 0 : (end - start) / 4096;
+			others = size - (size ? in_areas(table, start, end) : 0);
 			op->total += size;
 		}
-		if (!strncmp(line, "VmFlags:", 8) && !strstr(line, " io") && !strstr(line, " pf") &&
-			!strstr(line, " de") && !strstr(line, " ht") && !area)
-			op->pages += size;
+		if (!strncmp(line, "VmFlags:", 8) && !not_locked(line))
+			op->pages += others;
 	}
 	fclose(file);
 }

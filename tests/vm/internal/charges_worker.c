@@ -86,6 +86,7 @@ static int execute(struct shared *shared, uint32_t process, const struct pn_mode
 	}
 	for (uint32_t i = 0; i < RINGS; i++)
 		forget(&table->ring[i], op->flag);
+	memset(table->area, 0, sizeof(table->area));
 	snprintf(number, sizeof(number), "%u", process);
 	execl("/proc/self/exe", "charges", "again", number, NULL);
 	return errno;
@@ -97,6 +98,9 @@ static int become_two(struct shared *shared, uint32_t process, const struct pn_m
 	long pid;
 
 	shared->of[op->child] = shared->of[process];
+	for (uint32_t i = 0; i < AREAS; i++)
+		if (shared->of[process].dont_fork[i])
+			shared->of[op->child].area[i] = NULL;
 	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid < 0)
 		return errno;
