@@ -14,6 +14,7 @@
 #define PN_PKT_PRIV_H
 
 #include <pthread.h>
+#include <string.h>
 
 #include "pn_pkt.h"
 #include "pn_ring.h"
@@ -21,6 +22,9 @@
 #define PN_CACHE_LINE 64u
 
 _Static_assert(sizeof(struct pn_buf) == PN_CACHE_LINE, "a buffer's metadata is one cache line");
+_Static_assert(sizeof(void *) == 8 && offsetof(struct pn_buf, next) ==
+					      offsetof(struct pn_buf, pool) + sizeof(void *),
+	"pool and next are looked at together");
 _Static_assert(sizeof(struct pn_buf_more) == PN_CACHE_LINE, "what few need is one more");
 
 /* From the start of a buffer's metadata to its memory. */
@@ -95,20 +99,26 @@ void pn_buf_detach(struct pn_buf *buf);
 static inline __attribute__((always_inline)) bool pn_bufs_plain(struct pn_buf *const *bufs,
 	uint32_t n, const struct pn_pool *pool, bool data, uint64_t *bytes)
 {
-	uint64_t strange = 0, sum = 0;
+	typedef uint64_t pair __attribute__((vector_size(16)));
+	const pair ends = {(uintptr_t)pool, 0};
+	pair strange = {0, 0};
+	uint32_t states = 0, lengths = 0;
+	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pn_buf *buf = bufs[i];
+		pair end; /* pool and next */
 
-		strange |= __atomic_load_n(&buf->state, __ATOMIC_ACQUIRE) ^ PN_BUF_PLAIN;
-		strange |= (uint64_t)(uintptr_t)buf->next;
-		strange |= (uint64_t)(uintptr_t)buf->pool ^ (uint64_t)(uintptr_t)pool;
-		if (data)
-			strange |= ((uint64_t)buf->data_len - 1) >> 63;
+		states |= __atomic_load_n(&buf->state, __ATOMIC_ACQUIRE) ^ PN_BUF_PLAIN;
+		memcpy(&end, &buf->pool, sizeof(end));
+		strange |= end ^ ends;
+		lengths |= buf->data_len - 1u; /* beyond 16 bits for an empty one */
 		sum += buf->data_len;
 	}
 	*bytes = sum;
-	return !strange;
+	if (data)
+		states |= lengths >> 16;
+	return !(states | strange[0] | strange[1]);
 }
 
 #endif

@@ -45,9 +45,11 @@ SOFT_BURST null_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 	if (__builtin_expect(pn_pool_get_raw(port->soft.pool, bufs, count), 0))
 		count = get_some(port, bufs, count);
 	for (uint16_t i = 0; i < count; i++) {
-		/* The seven fields from state to pkt_len; then flags and hash. */
-		memcpy((char *)bufs[i] + first, (const char *)&packet + first, 16);
-		memcpy((char *)bufs[i] + first + 16, (const char *)&packet + first + 16, 8);
+		char *fields = (char *)bufs[i] + first;
+
+		/* From state to pkt_len; then flags and hash. */
+		memcpy(fields, (const char *)&packet + first, 16);
+		memcpy(fields + 16, (const char *)&packet + first + 16, 8);
 	}
 	soft_count(&port->soft.rx.packets, count);
 	soft_count(&port->soft.rx.bytes, count * port->size);
