@@ -7,11 +7,15 @@
 
 extern const struct pn_driver e1000_driver;
 extern const struct pn_driver null_driver;
+extern const struct pn_driver pcap_driver;
 extern const struct pn_driver ring_driver;
 
 const struct pn_driver *const pn_drivers[] = {
 	&null_driver,
 	&ring_driver,
+#ifdef PN_WITH_PCAP
+	&pcap_driver,
+#endif
 	&e1000_driver,
 	NULL,
 };

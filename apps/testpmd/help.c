@@ -21,6 +21,7 @@ static const char help_head[] =
 	"to\n"
 	"                           nowhere), ring or ring:size=PACKETS (what it sends it "
 	"receives);\n"
+	"                           pcap:rx=FILE,tx=FILE,loop=1 (capture files; any part of it);\n"
 	"                           again for more, numbered with the cards in the order given\n"
 	"      --dma BACKEND[:NODE] how memory is mapped for the cards: auto (default), iommufd,\n"
 	"                           iommufd-compat or type1; noiommu and none are used only when\n"

@@ -310,8 +310,8 @@ static int set_option(struct testpmd *t, int code, const char *text)
 	case OPT_PORT:
 		if (!pn_port_is_software(text))
 			return usage_error(t,
-				"--port '%s': it takes a software port, null or "
-				"ring, such as null:size=128; a card is given with "
+				"--port '%s': it takes a software port, null, "
+				"ring or pcap, such as null:size=128; a card is given with "
 				"--allow",
 				text);
 		return add_device(t, text, strlen(text));
