@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * What the test module takes.
+ */
+#ifndef PINION_TEST_H
+#define PINION_TEST_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+struct pinion_test_floor {
+	__u64 addr; /* bytes; whole pages */
+	__u64 length; /* bytes; whole pages */
+	__u64 ns; /* out */
+};
+
+#define PINION_TEST_FLOOR   _IO('P', 0xf0)
+#define PINION_TEST_NOTHING _IO('P', 0xf1)
+
+#endif
