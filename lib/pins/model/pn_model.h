@@ -106,7 +106,7 @@ enum pn_model_what {
 
 	/* Memory */
 	PN_MODEL_AREA,       /**< mmap: area, memory, pages, page, flag: MAP_LOCKED */
-	PN_MODEL_AREA_END,   /**< munmap of all of it: area */
+	PN_MODEL_AREA_END,   /**< munmap of all of it: area. Nothing comes to its addresses later */
 	PN_MODEL_DONTFORK,   /**< MADV_DONTFORK: area */
 	PN_MODEL_TOUCH,      /**< write (read, if it cannot be written): area, first, pages. EFAULT
 				stands for a signal */

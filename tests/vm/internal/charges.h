@@ -39,6 +39,9 @@ struct shared {
 
 	uint32_t ioas[CONTEXTS][PN_MODEL_SPACES];
 	uint32_t bound_to[DEVICES];
+	/* Addresses are used once: what was mapped before it could be pinned must not meet another
+	 * area there. */
+	uint64_t next_address;
 	/* What a child of a worker is told to be. */
 	pid_t forked;
 };

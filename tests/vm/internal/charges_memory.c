@@ -63,8 +63,10 @@ static int map_bar(struct table *table, const struct pn_model_op *op)
 	return 0;
 }
 
-static int map_area(struct table *table, const struct pn_model_op *op)
+static int map_area(struct shared *shared, struct table *table, const struct pn_model_op *op)
 {
+	const uint64_t huge = UINT64_C(2) << 20;
+	void *address = (void *)(uintptr_t)shared->next_address;
 	int flags = op->flag ? MAP_LOCKED : 0, prot = PROT_READ | PROT_WRITE, fd = -1, err;
 	char *area;
 
@@ -96,7 +98,8 @@ static int map_area(struct table *table, const struct pn_model_op *op)
 	}
 	if (!(flags & (MAP_SHARED | MAP_PRIVATE)))
 		flags |= MAP_PRIVATE | MAP_ANONYMOUS;
-	area = mmap(NULL, op->pages * PAGE, prot, flags, fd, 0);
+	area = mmap(address, op->pages * PAGE, prot, flags | MAP_FIXED_NOREPLACE, fd, 0);
+	shared->next_address += (op->pages * PAGE / huge + 2) * huge;
 	err = area == MAP_FAILED ? errno : 0;
 	if (fd >= 0)
 		close(fd);
@@ -177,7 +180,7 @@ int call_memory(struct shared *shared, uint32_t process, const struct pn_model_o
 
 	switch (op->what) {
 	case PN_MODEL_AREA:
-		return map_area(table, op);
+		return map_area(shared, table, op);
 	case PN_MODEL_AREA_END:
 		return end_area(table, op->area);
 	case PN_MODEL_DONTFORK:

@@ -102,6 +102,7 @@ void run_begin(struct run *run)
 	if (pn_model_create(&run->model, run->kernel, &model_size))
 		exit(2);
 	run->trouble[0] = '\0';
+	run->shared->next_address = UINT64_C(1) << 44;
 }
 
 static void watch(struct run *run, uint32_t process, pid_t pid)
