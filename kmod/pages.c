@@ -162,9 +162,21 @@ static int pin_memory(const struct pinion_range *range, bool write, struct pinio
 	return 0;
 }
 
+/*
+ * memfd_pin_folios() takes a page for hugetlbfs from the pool as if it had been reserved, which
+ * only mapping the file does (alloc_hugetlb_folio_reserve(), 6.12): the count of what is reserved
+ * goes wrong. So it is for shmem only.
+ */
+static bool has_folios_pinned(const struct pinion_range *range)
+{
+	return range->file && PINION_HAVE_MEMFD_PIN_FOLIOS &&
+	       !pinion_is_hugetlb(file_inode(range->file));
+}
+
 #if PINION_HAVE_MEMFD_PIN_FOLIOS
 /* One folio after the other: a page array has room for as many folios. */
-static int pin_file(const struct pinion_range *range, struct pinion_runs *runs, struct page **pages)
+static int pin_folios(const struct pinion_range *range, struct pinion_runs *runs,
+		      struct page **pages)
 {
 	struct folio **folios = (struct folio **)pages;
 	u64 end = range->start + ((u64)range->pages << PAGE_SHIFT);
@@ -200,6 +212,13 @@ unpin:
 	return ret;
 }
 #else
+static int pin_folios(const struct pinion_range *range, struct pinion_runs *runs,
+		      struct page **pages)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
 /* The part of the file that is mapped: whole huge pages. */
 static int pin_mapped(const struct pinion_range *range, bool write, unsigned long done,
 		      unsigned long n, struct page **pages)
@@ -230,8 +249,8 @@ static int pin_mapped(const struct pinion_range *range, bool write, unsigned lon
 	return ret ? ret : -EFAULT;
 }
 
-static int pin_file(const struct pinion_range *range, bool write, struct pinion_runs *runs,
-		    struct page **pages)
+static int pin_through_mapping(const struct pinion_range *range, bool write,
+			       struct pinion_runs *runs, struct page **pages)
 {
 	unsigned long done;
 	int n, ret;
@@ -250,7 +269,6 @@ static int pin_file(const struct pinion_range *range, bool write, struct pinion_
 	}
 	return 0;
 }
-#endif
 
 /*
  * A file that is sealed against writing gets no writable pin: while the mapping counts a writer
@@ -271,11 +289,10 @@ static int pin_file_sealed(const struct pinion_range *range, bool write, struct 
 			goto out;
 		}
 	}
-#if PINION_HAVE_MEMFD_PIN_FOLIOS
-	ret = pin_file(range, runs, pages);
-#else
-	ret = pin_file(range, write, runs, pages);
-#endif
+	if (has_folios_pinned(range))
+		ret = pin_folios(range, runs, pages);
+	else
+		ret = pin_through_mapping(range, write, runs, pages);
 out:
 	if (write)
 		mapping_unmap_writable(mapping);
@@ -288,7 +305,7 @@ int pinion_range_pin(const struct pinion_range *range, bool write, struct pinion
 	struct page **pages = kvmalloc_array(PINION_BATCH, sizeof(*pages), GFP_KERNEL);
 	int ret;
 
-	*by_folio = range->file && PINION_HAVE_MEMFD_PIN_FOLIOS;
+	*by_folio = has_folios_pinned(range);
 	if (!pages)
 		return -ENOMEM;
 	if (range->file)

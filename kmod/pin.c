@@ -35,8 +35,8 @@ void pinion_pins_stop(void)
 }
 
 /*
- * How many pages of a range its owner does not pay for yet. What is not there will be new. Ends when
- * that is more than any limit allows.
+ * How many pages of a range its owner does not pay for yet. What is not there will be new. Ends
+ * when that is more than any limit allows.
  */
 static unsigned long count_fresh(struct pinion_owner *owner, const struct pinion_range *range)
 {

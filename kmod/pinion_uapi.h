@@ -18,7 +18,7 @@
 
 /* What this kernel has, besides what every kernel has. */
 #define PINION_FEATURE_USER_CHARGE  0x1ULL /* PINION_CHARGE_USER */
-#define PINION_FEATURE_MEMFD_FOLIOS 0x2ULL /* ranges of files are pinned a folio at a time */
+#define PINION_FEATURE_MEMFD_FOLIOS 0x2ULL /* tmpfs files are pinned by folios */
 
 struct pinion_info {
 	__u32 argsz;
