@@ -4,6 +4,7 @@
 import functools
 import os
 
+import kmod
 from runner import TREE
 
 KERNELS = ["stock-6.12", "stock-6.1", "6.12", "6.12-iommufd-container", "6.12-debug"]
@@ -39,10 +40,16 @@ NUMA = ["--numa", "2", "--memory", "2048", "--hugepages", "64", "--nic", "e1000e
 LOOP = ["--nic", "e1000e:1", "--nic", "e1000e:1", "--hugepages", "64"]
 NO_IOMMU = ["--iommu", "none", *ONE_CARD]
 
+# A card for its BARs; the companion module is loaded into it.
+KMOD = ["--nic", "e1000e,vfio", "--hugepages", "72", "--append", "secretmem.enable=1", "--kmemleak"]
+# A part of its memory can be moved, and pinned memory must not stay there.
+KMOD_MOVABLE = ["--memory", "1024", "--append", "movablecore=256M"]
+
 # Suite -> options of the machine. The suites that want the same machine share one boot.
 SUITES = {"accounting": MACHINE, "traffic": MACHINE, "modes": MACHINE, "refusals": MACHINE, "devices": MACHINE,
           "lifecycle": LIFE, "backends": BELOW, "noiommu": ["--iommu", "none", *BELOW], "dma": DMA, "faults": DMA,
-          "ways": WAYS, "charges": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU}
+          "ways": WAYS, "charges": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU,
+          "kmod": KMOD, "kmod-movable": KMOD_MOVABLE}
 # What a kernel does not run, and why.
 SAME_KERNEL = "the kernel code under test is that of 6.12, which runs it"
 SAME_DRIVER = "the drivers and modes under test are the same user-space code on every kernel; 6.12 and stock-6.1 run it"
@@ -53,22 +60,27 @@ NO_FAULTS = "only 6.12-debug can have its allocations fail"
 PLACED = "placement is tested on 6.12"
 REFUSED = "tested on stock-6.12 and 6.12"
 LEFT_OUT = {
-    "stock-6.12": {"ways": SAME_WAYS, "noiommu": NO_NOIOMMU, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
+    "stock-6.12": {"kmod-movable": SAME_KERNEL, "ways": SAME_WAYS, "noiommu": NO_NOIOMMU, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
                    "devices": SAME_DRIVER, "numa": PLACED},
     "stock-6.1": {"noiommu": NO_NOIOMMU, "faults": NO_FAULTS, "loop": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
     "6.12": {"faults": NO_FAULTS},
-    "6.12-iommufd-container": {"dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
+    "6.12-iommufd-container": {"kmod": SAME_KERNEL, "kmod-movable": SAME_KERNEL, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
                                "devices": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
-    "6.12-debug": {"ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
+    "6.12-debug": {"kmod-movable": SLOW, "ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
                    "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
 }
+
+
+def options_of(machine, kernel):
+    """Only one kernel can look for leaks."""
+    return [word for word in machine if word != "--kmemleak" or kernel == "6.12-debug"]
 
 
 def run_machine(runner, kernel, machine, suites, options, build):
     slow = kernel == "6.12-debug" and not options.long
     runner.tap(f"{kernel}: {', '.join(suites)}",
-               [RUN, "--kernel", kernel, "--timeout", str(runner.seconds(1500)), *machine, "--",
-                "env", f"PINION_BUILD={build}", f"PINION_ONLY={options.only}",
+               [RUN, "--kernel", kernel, "--timeout", str(runner.seconds(1500)), *options_of(machine, kernel), "--",
+                "env", f"PINION_KMOD={kmod.folder(kernel)}", f"PINION_BUILD={build}", f"PINION_ONLY={options.only}",
                 f"PINION_BACKENDS={BACKENDS[kernel]}", f"PINION_SLOW={'yes' if slow else ''}",
                 f"PINION_LONG={'yes' if options.long else ''}",
                 "/usr/bin/python3", "tests/vm/suites/all.py", *suites],
@@ -84,6 +96,8 @@ def of_kernel(kernel, options, build):
         reason = LEFT_OUT[kernel].get(suite)
         if reason and not (options.long and reason is SLOW):
             left_out.append((f"{kernel}: {suite}", reason))
+            continue
+        if machine in (KMOD, KMOD_MOVABLE) and not kmod.build(runner, kernel):
             continue
         machines.setdefault(tuple(machine), []).append(suite)
 

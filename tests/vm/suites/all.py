@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-FILES = {"no-iommu": "refusals", "noiommu": "backends"}
+FILES = {"no-iommu": "refusals", "noiommu": "backends", "kmod-movable": "kmod"}
 
 
 def main():
