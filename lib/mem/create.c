@@ -147,6 +147,22 @@ static int populate(const struct pn_region *region)
 	return 0;
 }
 
+/* mm/mmap.c: do_mmap() has EAGAIN for memory that is to be locked and does not fit
+ * (mlock_future_ok()), hugepages included. */
+static int fail_map(int err, const struct pn_region *region, int node)
+{
+	if (err == EAGAIN)
+		return pn_fail(EAGAIN,
+			"mapping %" PRIu64 " bytes: %s: this process locks all that it maps "
+			"(mlockall with MCL_FUTURE), hugepages ask for room too, and "
+			"RLIMIT_MEMLOCK is too low for it; what is needed says: pinion plan "
+			"--mlockall",
+			region->size, strerror(err));
+	if (region->page_size != PN_PAGE_4K)
+		return pn_fail_no_hugepages(err, region->size, region->page_size, node);
+	return pn_fail(err, "mapping %" PRIu64 " bytes: %s", region->size, strerror(err));
+}
+
 /* The whole of one attempt, with page size and backing decided. On failure nothing is left. */
 static int build(struct pn_region *region, const struct pn_region_opts *opts)
 {
@@ -172,10 +188,7 @@ static int build(struct pn_region *region, const struct pn_region_opts *opts)
 	}
 	region->vaddr = pn_map_somewhere(region->size, PROT_READ | PROT_WRITE, region->fd, 0);
 	if (region->vaddr == MAP_FAILED) {
-		ret = huge ? pn_fail_no_hugepages(
-				     errno, region->size, region->page_size, opts->numa_node)
-			   : pn_fail(errno, "mapping %" PRIu64 " bytes: %s", region->size,
-				     strerror(errno));
+		ret = fail_map(errno, region, opts->numa_node);
 		goto close_fd;
 	}
 	ret = bind_to_node(region, opts->numa_node);
