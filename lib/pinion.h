@@ -11,6 +11,7 @@
 #include "pn_pci.h"
 #include "pn_pins.h"
 #include "pn_pkt.h"
+#include "pn_plan.h"
 #include "pn_port.h"
 #include "pn_ring.h"
 

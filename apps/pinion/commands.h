@@ -20,10 +20,12 @@ struct command {
 int devices_run(const struct command *command, int argc, char **argv);
 int backends_run(const struct command *command, int argc, char **argv);
 int pins_run(const struct command *command, int argc, char **argv);
+int plan_run(const struct command *command, int argc, char **argv);
 
 extern const char devices_help[];
 extern const char backends_help[];
 extern const char pins_help[];
+extern const char plan_help[];
 
 /* The next option of a command, as getopt_long() gives it; 'h' and what it does not know are dealt
  * with here: then *status is set and the command returns it. -1: no more. */

@@ -20,6 +20,8 @@ static const struct command commands[] = {
 	{"backends", "ways to map memory for devices: which work here", backends_help,
 		backends_run},
 	{"pins", "who pins which memory, and which counter is charged for it", pins_help, pins_run},
+	{"plan", "which RLIMIT_MEMLOCK and hugepages will be needed, and how to set them",
+		plan_help, plan_run},
 	{"help", "what a command does and takes", help_help, help_run},
 };
 
