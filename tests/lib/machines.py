@@ -46,7 +46,8 @@ KMOD = ["--nic", "e1000e,vfio", "--hugepages", "72", "--append", "secretmem.enab
 KMOD_MOVABLE = ["--memory", "1024", "--append", "movablecore=256M"]
 
 # Suite -> options of the machine. The suites that want the same machine share one boot.
-SUITES = {"accounting": MACHINE, "traffic": MACHINE, "modes": MACHINE, "refusals": MACHINE, "devices": MACHINE,
+SUITES = {"accounting": MACHINE, "plan": MACHINE, "traffic": MACHINE, "modes": MACHINE, "refusals": MACHINE,
+          "devices": MACHINE,
           "lifecycle": LIFE, "backends": BELOW, "noiommu": ["--iommu", "none", *BELOW], "dma": DMA, "faults": DMA,
           "ways": WAYS, "charges": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU,
           "kmod": KMOD, "kmod-movable": KMOD_MOVABLE}
@@ -66,7 +67,7 @@ LEFT_OUT = {
     "6.12": {"faults": NO_FAULTS},
     "6.12-iommufd-container": {"kmod": SAME_KERNEL, "kmod-movable": SAME_KERNEL, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
                                "devices": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
-    "6.12-debug": {"kmod-movable": SLOW, "ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
+    "6.12-debug": {"plan": SLOW, "kmod-movable": SLOW, "ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
                    "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
 }
 
