@@ -121,6 +121,41 @@ struct pn_pins_process {
 	uint64_t user_predicted;
 	size_t domain_count;
 	struct pn_pins_domain *domains;
+	uint64_t start_time; /**< clock ticks after boot: with the pid, names a process for good */
+	/** It has ended or become another program, but another process holds files of its domains:
+	 * what it pinned may be pinned still. */
+	bool stranded;
+};
+
+/** What a report finds in the charges of a process or a user. */
+enum pn_finding_kind {
+	/** the same page is more than once in one counter */
+	PN_FINDING_TWICE,
+	/** memory that a device reaches and that no limit sees */
+	PN_FINDING_NOBODY,
+	/** whoever mapped it is gone, and another process holds the container or iommufd */
+	PN_FINDING_STRANDED,
+	/** observed, and in no ledger; or predicted, and not observed */
+	PN_FINDING_UNEXPLAINED,
+	PN_FINDING_MAX
+};
+
+/** "charged-twice", "charged-to-nobody", "stranded", "unexplained". */
+PN_API const char *pn_finding_kind_name(enum pn_finding_kind kind);
+
+/** One finding, with the figure and who says so. */
+struct pn_finding {
+	enum pn_finding_kind kind;
+	/** A word that programs can go by: "mlock", "two-iovas", "two-domains", "two-addresses",
+	 * "two-processes"; "exempt", "bar", "uncharged", "noiommu", "mapper-gone"; "fd-held";
+	 * "above", "below". */
+	const char *cause;
+	pid_t pid;    /**< 0: of a user, not of one process */
+	pid_t holder; /**< of what is stranded; 0: none, or not known */
+	uid_t uid;
+	enum pn_counter counter; /**< PN_COUNTER_MAX: none */
+	struct pn_figure figure; /**< pages; the size, where it is below */
+	char *text;              /**< for people */
 };
 
 /** A report. */
@@ -129,6 +164,8 @@ struct pn_pins_report {
 	struct pn_pins_process *processes;
 	size_t note_count;
 	char **notes; /**< what could not be read, and why */
+	size_t finding_count;
+	struct pn_finding *findings;
 };
 
 /** What a report is wanted of. Zeroed: every process whose ledger can be read. */
@@ -139,6 +176,10 @@ struct pn_pins_query {
 	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; some 50
 			      system calls) */
 	bool events;       /**< read the events of each ledger too */
+	/** Leave out what takes /proc/PID/maps, smaps and fd: memory that is mlocked too, the same
+	 * file under two addresses or in two processes, and who holds files of a process that
+	 * ended. A note says so where it matters. */
+	bool quick;
 };
 
 /**
@@ -153,12 +194,39 @@ struct pn_pins_query {
 PN_API int pn_pins_report_create(struct pn_pins_report **out, const struct pn_pins_query *query);
 PN_API void pn_pins_report_free(struct pn_pins_report *report);
 
+/** "alive", "hidden", "foreign", "stranded", "gone": what became of a process, in one word. */
+PN_API const char *pn_pins_state(const struct pn_pins_process *process);
+
+/** Is a domain of this process limited by this counter, and not exempt? */
+PN_API bool pn_pins_limited(const struct pn_pins_process *process, enum pn_counter counter);
+
+/** Pages that can still be charged under the soft limit, or PN_PAGES_UNLIMITED. False: not limited
+ * by this counter, or the limit or the counter is not known. */
+PN_API bool pn_pins_left(
+	const struct pn_pins_process *process, enum pn_counter counter, uint64_t *pages);
+
 /**
- * Render a report as a table for people, or as JSON (schema "pinion.pins/1", see doc/pins.md).
+ * Pages observed, without those that were there before and those that are predicted. For
+ * USER_LOCKED, which is one counter for all processes of a user, without what all their ledgers
+ * predict. False: not known.
+ */
+PN_API bool pn_pins_unexplained(
+	const struct pn_pins_process *process, enum pn_counter counter, int64_t *pages);
+
+/**
+ * Render a report: for people as a table of every mapping, or of the counters alone; as JSON
+ * (schema "pinion.pins/1"), CSV (RFC 4180) or in Prometheus's text format. doc/pins.md has the
+ * fields of each.
  * @return a text that the caller frees with free(), or NULL if memory is out.
  */
 PN_API char *pn_pins_table(const struct pn_pins_report *report);
+PN_API char *pn_pins_summary(const struct pn_pins_report *report);
 PN_API char *pn_pins_json(const struct pn_pins_report *report);
+PN_API char *pn_pins_prometheus(const struct pn_pins_report *report);
+
+/** What the lines of a CSV document are. */
+enum pn_pins_rows { PN_PINS_ROWS_COUNTERS, PN_PINS_ROWS_MAPPINGS, PN_PINS_ROWS_FINDINGS };
+PN_API char *pn_pins_csv(const struct pn_pins_report *report, enum pn_pins_rows rows);
 
 /** Does something fit under the limit? */
 enum pn_fits {

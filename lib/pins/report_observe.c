@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What /proc and the meter say of the counters that ledgers make predictions about, and what
+ * follows: how much is left under the limit, and how much nobody explains.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "report_priv.h"
+
+static int note_unseen(struct report_build *build, const struct pn_pins_process *process)
+{
+	if (!build->pid_namespace)
+		return report_note(build->report,
+			"process %d cannot be observed: /proc is not there; what its ledger says "
+			"is all that is known, not even whether the pid is one of this PID "
+			"namespace",
+			(int)process->pid);
+	return report_note(build->report,
+		"process %d cannot be observed though its ledger is held: /proc hides it "
+		"(hidepid), or it ended and a child of it holds its devices",
+		(int)process->pid);
+}
+
+static int observe(struct report_build *build, size_t index)
+{
+	struct pn_pins_process *process = &build->report->processes[index];
+	const struct report_key *key = &build->keys[index];
+	bool told = report_is_asked(build, process);
+
+	if (process->foreign)
+		return told ? report_note(build->report,
+				      "process %d is in another PID namespace and cannot be "
+				      "observed from here",
+				      (int)process->pid)
+			    : 0;
+	if (key->gone)
+		return 0; /* report_stranded.c says what became of what it held */
+	process->hidden = !key->seen;
+	if (process->hidden)
+		return told && !(key->ended && build->pid_namespace) ? note_unseen(build, process)
+								     : 0;
+	process->alive = true;
+	process->uid = key->state.uid;
+	snprintf(process->comm, sizeof(process->comm), "%s", key->state.comm);
+	process->limit_known = key->state.limit_known;
+	process->limit_soft = key->state.limit_soft;
+	process->limit_hard = key->state.limit_hard;
+	if (!process->limit_known && told &&
+		report_note(build->report,
+			"the limit of process %d is not known: /proc/%d/limits cannot be read",
+			(int)process->pid, (int)process->pid))
+		return -ENOMEM;
+	if (!key->state.counters_known)
+		return 0;
+	process->observed[PN_COUNTER_MM_LOCKED] =
+		(struct pn_figure){key->state.locked, PN_OBSERVER_PROC};
+	process->observed[PN_COUNTER_MM_PINNED] =
+		(struct pn_figure){key->state.pinned, PN_OBSERVER_PROC};
+	return 0;
+}
+
+int report_observe(struct report_build *build)
+{
+	size_t i;
+	int ret = 0;
+
+	for (i = 0; i < build->report->process_count && !ret; i++)
+		ret = observe(build, i);
+	return ret;
+}
+
+/* Its charge to the user is there still: it lives, seen or not, or its files are held. */
+static bool charges_user(const struct pn_pins_process *process)
+{
+	return process->alive || process->hidden || process->stranded;
+}
+
+/* user->locked_vm is one number a user: measured for the caller's own, else the sum of what the
+ * ledgers predict. */
+int report_users(struct report_build *build)
+{
+	struct pn_pins_report *report = build->report;
+	struct pn_figure measured = {0, PN_OBSERVER_NONE}, *figure;
+	struct pn_pins_process *list = report->processes;
+	uint64_t sum;
+	size_t i, k;
+
+	if (build->query->measure_user) {
+		if (pn_meter_measure(&measured)) {
+			measured.observer = PN_OBSERVER_NONE;
+			if (report_note(report, "%s", pn_error()))
+				return -ENOMEM;
+		}
+	}
+	for (i = 0; i < report->process_count; i++) {
+		for (k = 0, sum = 0; k < report->process_count; k++) {
+			if (list[k].uid == list[i].uid && charges_user(&list[k]))
+				sum += list[k].predicted[PN_COUNTER_USER_LOCKED];
+		}
+		list[i].user_predicted = sum;
+		figure = &list[i].observed[PN_COUNTER_USER_LOCKED];
+		if (measured.observer != PN_OBSERVER_NONE && list[i].uid == getuid())
+			*figure = measured;
+		else
+			*figure = (struct pn_figure){sum, PN_OBSERVER_MODEL};
+	}
+	return 0;
+}
+
+const char *pn_pins_state(const struct pn_pins_process *process)
+{
+	return process->alive      ? "alive"
+	       : process->foreign  ? "foreign"
+	       : process->stranded ? "stranded"
+	       : process->hidden   ? "hidden"
+				   : "gone";
+}
+
+bool pn_pins_limited(const struct pn_pins_process *process, enum pn_counter counter)
+{
+	size_t i;
+
+	for (i = 0; i < process->domain_count; i++) {
+		if (process->domains[i].limited == counter && !process->domains[i].exempt)
+			return true;
+	}
+	return false;
+}
+
+bool pn_pins_left(const struct pn_pins_process *process, enum pn_counter counter, uint64_t *pages)
+{
+	uint64_t used = process->observed[counter].pages;
+
+	if (!pn_pins_limited(process, counter) || !process->limit_known ||
+		process->observed[counter].observer == PN_OBSERVER_NONE)
+		return false;
+	*pages = process->limit_soft == PN_PAGES_UNLIMITED ? PN_PAGES_UNLIMITED
+		 : process->limit_soft > used              ? process->limit_soft - used
+							   : 0;
+	return true;
+}
+
+bool pn_pins_unexplained(
+	const struct pn_pins_process *process, enum pn_counter counter, int64_t *pages)
+{
+	if (counter == PN_COUNTER_USER_LOCKED) {
+		*pages = (int64_t)(process->observed[counter].pages - process->user_predicted);
+		/* Compared with itself, the model says nothing. */
+		return process->observed[counter].observer != PN_OBSERVER_MODEL &&
+		       process->observed[counter].observer != PN_OBSERVER_NONE;
+	}
+	if (process->observed[counter].observer != PN_OBSERVER_PROC ||
+		process->before[counter] == UINT64_MAX)
+		return false;
+	*pages = (int64_t)(process->observed[counter].pages - process->before[counter] -
+			   process->predicted[counter]);
+	return true;
+}
+
+static int find_unexplained(struct pn_pins_report *report, const struct pn_pins_process *process,
+	enum pn_counter counter, int64_t pages)
+{
+	bool user = counter == PN_COUNTER_USER_LOCKED, above = pages > 0;
+	struct pn_finding finding = {.kind = PN_FINDING_UNEXPLAINED,
+		.cause = above ? "above" : "below",
+		.pid = user ? 0 : process->pid,
+		.uid = process->uid,
+		.counter = counter,
+		.figure = {above ? (uint64_t)pages : (uint64_t)-pages,
+			process->observed[counter].observer}};
+
+	if (user)
+		return report_find(report, &finding,
+			above ? "in no ledger that could be read: io_uring, AF_XDP, another "
+				"runtime, a virtual machine"
+			      : "predicted by the ledgers of this user's processes, but not there");
+	return report_find(report, &finding,
+		above ? "in no ledger: mlock, io_uring, RDMA or another user of VFIO in the process"
+		      : "less than was there before and is predicted: something was unlocked, or "
+			"another process undid a mapping");
+}
+
+int report_unexplained(struct report_build *build)
+{
+	struct pn_pins_report *report = build->report;
+	bool user_done = false;
+	unsigned int counter;
+	int64_t pages;
+	size_t i;
+
+	for (i = 0; i < report->process_count; i++) {
+		for (counter = 0; counter < PN_COUNTER_MAX; counter++) {
+			if (!pn_pins_unexplained(&report->processes[i], counter, &pages) || !pages)
+				continue;
+			/* It is measured for one user only, the caller. */
+			if (counter == PN_COUNTER_USER_LOCKED && user_done)
+				continue;
+			user_done |= counter == PN_COUNTER_USER_LOCKED;
+			if (find_unexplained(report, &report->processes[i], counter, pages))
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
