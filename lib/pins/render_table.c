@@ -230,6 +230,7 @@ static void summary_process(struct text *text, const struct pn_pins_process *pro
 	}
 }
 
+/* Who is gone has nothing in any counter: the notes tell. */
 char *pn_pins_summary(const struct pn_pins_report *report)
 {
 	struct text text = {0};
@@ -241,8 +242,10 @@ char *pn_pins_summary(const struct pn_pins_report *report)
 			"BY", "UNEXPLAINED", "LIMIT", "LEFT");
 	else
 		text_add(&text, nobody);
-	for (i = 0; i < report->process_count; i++)
-		summary_process(&text, &report->processes[i]);
+	for (i = 0; i < report->process_count; i++) {
+		if (strcmp(pn_pins_state(&report->processes[i]), "gone") != 0)
+			summary_process(&text, &report->processes[i]);
+	}
 	findings_and_notes(&text, report);
 	return text_end(&text);
 }

@@ -129,6 +129,19 @@ static void keep_only(struct pn_pins_report *report, pid_t pid)
 	report->finding_count = to;
 }
 
+/* Those that are there, by pid, before those that are gone. */
+static int compare(const void *left, const void *right)
+{
+	const struct pn_pins_process *a = left, *b = right;
+	bool gone_a = !strcmp(pn_pins_state(a), "gone"), gone_b = !strcmp(pn_pins_state(b), "gone");
+
+	if (gone_a != gone_b)
+		return gone_a ? 1 : -1;
+	if (a->pid != b->pid)
+		return a->pid < b->pid ? -1 : 1;
+	return a->start_time < b->start_time ? -1 : a->start_time > b->start_time;
+}
+
 static int examine(struct report_build *build)
 {
 	static int (*const steps[])(struct report_build *) = {report_observe, report_stranded,
@@ -163,6 +176,9 @@ static int finish(struct report_build *build, int ret, struct pn_pins_report **o
 		keep_only(report, pid);
 		ret = report->process_count ? 0 : -ENOENT;
 	}
+	if (!ret && report->process_count)
+		qsort(report->processes, report->process_count, sizeof(*report->processes),
+			compare);
 	free(build->keys);
 	free(build->files);
 	if (!ret) {

@@ -299,37 +299,50 @@ static int find_one(struct report_build *build, const struct lost *lost)
 		(int)process->pid, (int)lost->holder);
 }
 
+/* Beyond this many lines they are only counted. */
+#define GONE_TOLD 8
+
 /* One line on each process that ended, with what became of its pins. */
-static int note_ended(struct report_build *build, size_t index, bool looked)
+static int note_gone(
+	struct report_build *build, const struct pn_pins_process *process, const char *what)
+{
+	return report_note(build->report, "process %d is gone and left its ledger behind%s: %s",
+		(int)process->pid, build->query->prune ? ", which is removed now" : "", what);
+}
+
+static int note_ended(struct report_build *build, size_t index, unsigned int *told)
 {
 	const struct pn_pins_process *process = &build->report->processes[index];
 	const struct report_key *key = &build->keys[index];
-	const char *what = "what it held went with its last file descriptor";
 
-	if (process->foreign || !report_is_asked(build, process) || !build->pid_namespace)
+	if (process->foreign || !report_is_asked(build, process))
 		return 0;
-	if (process->stranded)
-		what = "another process holds what it pinned";
-	else if (!looked)
-		what = "whether another process holds what it pinned was not looked at";
-	if (key->gone)
+	if (!build->pid_namespace)
+		return key->gone ? note_gone(build, process,
+					   "whether another process holds what it pinned cannot "
+					   "be seen without /proc")
+				 : 0;
+	if (key->gone && process->stranded)
+		return note_gone(build, process, "another process holds what it pinned");
+	if (key->gone && (*told)++ < GONE_TOLD)
+		return note_gone(build, process,
+			build->query->quick
+				? "whether another process holds what it pinned was not looked at"
+				: "what it held went with its last file descriptor");
+	if (key->ended && !key->gone)
 		return report_note(build->report,
-			"process %d is gone and left its ledger behind%s: %s", (int)process->pid,
-			build->query->prune ? ", which is removed now" : "", what);
-	if (key->ended)
-		return report_note(build->report,
-			"process %d is gone, but a process that it left behind holds its ledger: "
-			"%s",
+			"process %d is gone, but a process that it left behind holds its ledger%s",
 			(int)process->pid,
-			process->stranded ? what
-			: looked          ? "none that can be looked into has its devices"
-					  : what);
+			process->stranded     ? " and what it pinned"
+			: build->query->quick ? ": what else it holds was not looked at"
+					      : ": none that can be looked into has its devices");
 	return 0;
 }
 
 static int conclude(struct search *search)
 {
 	struct report_build *build = search->build;
+	unsigned int told = 0;
 	int ret = 0;
 	size_t i;
 
@@ -338,7 +351,11 @@ static int conclude(struct search *search)
 			ret = find_one(build, &search->lost[i]);
 	}
 	for (i = 0; i < build->report->process_count && !ret; i++)
-		ret = note_ended(build, i, !build->query->quick);
+		ret = note_ended(build, i, &told);
+	if (!ret && told > GONE_TOLD)
+		ret = report_note(build->report,
+			"%u more processes are gone and left their ledgers behind%s",
+			told - GONE_TOLD, build->query->prune ? ", which are removed now" : "");
 	if (!ret && search->closed && !build->query->quick)
 		ret = report_note(build->report,
 			"%u processes of other users could not be looked into: whether one holds "
