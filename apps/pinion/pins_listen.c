@@ -234,12 +234,14 @@ static int serve_until_signal(struct server *server, int signals, union address 
 
 	if (fd < 0)
 		return EXIT_FAILURE;
-	daemon =
-		MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ERROR_LOG,
-			0, NULL, NULL, serve, server, MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL,
-			MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
-			MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S,
-			MHD_OPTION_CONNECTION_MEMORY_LIMIT, REQUEST_BYTES, MHD_OPTION_END);
+	/* MHD_USE_ITC: it can be ended even while all connections are in use and it does not
+	 * listen. */
+	daemon = MHD_start_daemon(
+		MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0,
+		NULL, NULL, serve, server, MHD_OPTION_EXTERNAL_LOGGER, say_nothing, NULL,
+		MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS,
+		MHD_OPTION_CONNECTION_TIMEOUT, TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		REQUEST_BYTES, MHD_OPTION_END);
 	if (!daemon) {
 		complain("%s: --listen: the HTTP server cannot be started",
 			server->request->command->name);

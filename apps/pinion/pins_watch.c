@@ -111,14 +111,15 @@ static void draw(struct view *view)
 	free(frame);
 }
 
-static void handle_key(struct view *view)
+static void handle_key(void *arg, enum key key)
 {
+	struct view *view = arg;
 	unsigned int rows, columns;
 	size_t page, up = 0;
 
 	terminal_size(&rows, &columns);
 	page = rows > 2 ? rows - 2 : 1;
-	switch (terminal_key()) {
+	switch (key) {
 	case KEY_QUIT:
 		view->over = true;
 		break;
@@ -181,7 +182,7 @@ static void wait_for(struct view *view, int64_t until_ms)
 		if (wanted[0].revents)
 			handle_signal(view);
 		if (wanted[1].revents & POLLIN)
-			handle_key(view);
+			terminal_keys(handle_key, view);
 		else if (wanted[1].revents)
 			view->over = true; /* the terminal is gone */
 	}

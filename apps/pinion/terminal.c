@@ -80,25 +80,40 @@ void terminal_size(unsigned int *rows, unsigned int *columns)
 		*columns = size.ws_col;
 }
 
-enum key terminal_key(void)
-{
-	static const struct {
-		const char *bytes;
-		enum key key;
-	} keys[] = {{"q", KEY_QUIT}, {"Q", KEY_QUIT}, {"k", KEY_UP}, {"\033[A", KEY_UP},
-		{"\033OA", KEY_UP}, {"j", KEY_DOWN}, {"\033[B", KEY_DOWN}, {"\033OB", KEY_DOWN},
-		{"\033[5~", KEY_PAGE_UP}, {"\033[6~", KEY_PAGE_DOWN}, {" ", KEY_PAGE_DOWN},
-		{"g", KEY_HOME}, {"\033[H", KEY_HOME}, {"\033[1~", KEY_HOME}, {"G", KEY_END},
-		{"\033[F", KEY_END}, {"\033[4~", KEY_END}};
-	char typed[64];
-	ssize_t len = read(STDIN_FILENO, typed, sizeof(typed) - 1);
+static const struct {
+	const char *bytes;
+	enum key key;
+} keys[] = {{"q", KEY_QUIT}, {"Q", KEY_QUIT}, {"k", KEY_UP}, {"\033[A", KEY_UP}, {"\033OA", KEY_UP},
+	{"j", KEY_DOWN}, {"\033[B", KEY_DOWN}, {"\033OB", KEY_DOWN}, {"\033[5~", KEY_PAGE_UP},
+	{"\033[6~", KEY_PAGE_DOWN}, {" ", KEY_PAGE_DOWN}, {"g", KEY_HOME}, {"\033[H", KEY_HOME},
+	{"\033[1~", KEY_HOME}, {"G", KEY_END}, {"\033[F", KEY_END}, {"\033[4~", KEY_END}};
 
-	if (len <= 0)
-		return KEY_NONE;
-	typed[len] = '\0';
+/* The key at the start of what was typed, and its length; what is none is one byte long. */
+static enum key match(const char *typed, size_t *len)
+{
 	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		if (strncmp(typed, keys[i].bytes, strlen(keys[i].bytes)) == 0)
+		*len = strlen(keys[i].bytes);
+		if (strncmp(typed, keys[i].bytes, *len) == 0)
 			return keys[i].key;
 	}
+	*len = 1;
 	return KEY_NONE;
+}
+
+void terminal_keys(void (*pressed)(void *arg, enum key key), void *arg)
+{
+	ssize_t size, at;
+	char typed[64];
+	enum key key;
+	size_t len;
+
+	size = read(STDIN_FILENO, typed, sizeof(typed) - 1);
+	if (size <= 0)
+		return;
+	typed[size] = '\0';
+	for (at = 0; at < size; at += (ssize_t)len) {
+		key = match(typed + at, &len);
+		if (key != KEY_NONE)
+			pressed(arg, key);
+	}
 }

@@ -26,8 +26,8 @@ void terminal_size(unsigned int *rows, unsigned int *columns);
 
 enum key { KEY_NONE, KEY_QUIT, KEY_UP, KEY_DOWN, KEY_PAGE_UP, KEY_PAGE_DOWN, KEY_HOME, KEY_END };
 
-/* A key that was pressed; what else was typed is dropped. */
-enum key terminal_key(void);
+/* Tell of each key that was pressed since; what is none of these is passed over. */
+void terminal_keys(void (*pressed)(void *arg, enum key key), void *arg);
 
 /* All of it. False: the terminal is gone. */
 bool terminal_put(const char *data, size_t size);

@@ -28,7 +28,8 @@ struct lost {
 	char group[32];       /* of its first device, e.g. "/dev/vfio/12"; "" not known */
 	char device_node[48]; /* e.g. "/dev/vfio/devices/vfio3" */
 	pid_t holder;
-	bool forked; /* the holder has the ledger too */
+	bool forked;   /* the holder has the ledger too */
+	bool odd_node; /* its node is not one of VFIO's or iommufd's */
 };
 
 struct search {
@@ -86,13 +87,16 @@ static void find_nodes(const char *devices, struct lost *lost)
 static int add_lost(struct search *search, size_t process, size_t domain)
 {
 	struct lost *list = realloc(search->lost, (search->count + 1) * sizeof(*list));
+	const struct pn_pins_domain *opened;
 
 	if (!list)
 		return -ENOMEM;
 	search->lost = list;
+	opened = &search->build->report->processes[process].domains[domain];
 	list[search->count] = (struct lost){.process = process, .domain = domain};
-	find_nodes(search->build->report->processes[process].domains[domain].device_names,
-		&list[search->count++]);
+	list[search->count].odd_node = opened->node[0] && strncmp(opened->node, "/dev/vfio/", 10) &&
+				       strcmp(opened->node, "/dev/iommu") != 0;
+	find_nodes(opened->device_names, &list[search->count++]);
 	return 0;
 }
 
@@ -165,8 +169,15 @@ static void look_at_node(const struct search *search, const char *target, struct
 /* Most open files are of no interest; those of many processes are looked at. */
 static bool may_be_node(const struct search *search, const char *target)
 {
-	return !strncmp(target, "/dev/vfio/", 10) || !strcmp(target, "/dev/iommu") ||
-	       is_node_of(search, &search->lost[0], target);
+	size_t i;
+
+	if (!strncmp(target, "/dev/vfio/", 10) || !strcmp(target, "/dev/iommu"))
+		return true;
+	for (i = 0; i < search->count; i++) {
+		if (search->lost[i].odd_node && is_node_of(search, &search->lost[i], target))
+			return true;
+	}
+	return false;
 }
 
 static void look_at_file(const struct search *search, int dir_fd, const char *name,

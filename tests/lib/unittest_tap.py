@@ -45,6 +45,7 @@ def main():
     sys.path.insert(0, os.path.dirname(path))
     spec = importlib.util.spec_from_file_location("tests_under_tap", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where setUpModule() is looked for
     spec.loader.exec_module(module)
     result = TapResult()
     unittest.defaultTestLoader.loadTestsFromModule(module).run(result)
