@@ -350,6 +350,20 @@ static int note_ended(struct report_build *build, size_t index, unsigned int *to
 	return 0;
 }
 
+/* A child may hold the ledger and no more. Where everybody could be looked into, that is known, and
+ * the pins are gone. */
+static void forget_released(struct report_build *build, const struct search *search)
+{
+	size_t i;
+
+	if (build->query->quick || search->closed || !build->pid_namespace)
+		return;
+	for (i = 0; i < build->report->process_count; i++) {
+		if (build->keys[i].ended && !build->report->processes[i].stranded)
+			build->report->processes[i].hidden = false;
+	}
+}
+
 static int conclude(struct search *search)
 {
 	struct report_build *build = search->build;
@@ -361,6 +375,7 @@ static int conclude(struct search *search)
 		if (search->lost[i].holder)
 			ret = find_one(build, &search->lost[i]);
 	}
+	forget_released(build, search);
 	for (i = 0; i < build->report->process_count && !ret; i++)
 		ret = note_ended(build, i, &told);
 	if (!ret && told > GONE_TOLD)
