@@ -66,7 +66,9 @@ sys.path.insert(0, "tests/lib")
 import runner
 from runner import Runner
 runner.GRACE = 1
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+# One started in the background may have been told to ignore the first.
+for number in signal.SIGINT, signal.SIGTERM:
+    signal.signal(number, signal.default_int_handler)
 place = sys.argv[1]
 runner = Runner(jobs=2)
 def job(name, trap):
