@@ -148,6 +148,45 @@ static void a_limit_that_is_too_low(void **state)
 	in_child(*state, take_over_with_a_limit);
 }
 
+/* What was mapped with CAP_IPC_LOCK, by a program that then has it no more. */
+static void take_over_exempt(const char *backend)
+{
+	bool type1 = !strcmp(backend, "type1");
+	struct pn_domain *domain = NULL;
+	struct pn_mapping_info mapping;
+	uint64_t charged = 0, at;
+	struct program program;
+
+	if (!model_exempt(true))
+		return;
+	program_begin(&program, backend);
+	model_exempt(true);
+	EXPECT(!pn_domain_unmap_all(program.domain));
+	for (unsigned int i = 0; i < MAPPINGS; i++) {
+		at = program_iova(i);
+		EXPECT(!pn_domain_map(
+			program.domain, program.regions[0], i * 2 * PAGE, PAGE, PN_PROT_RW, &at));
+	}
+	EXPECT(model.locked == (type1 ? MAPPINGS : 0) && !model.user);
+	if (!program_execute(&program))
+		return;
+	EXPECT(model_exempt(false));
+	EXPECT(!pn_domain_takeover(&domain, program.state_fd, ledgers));
+	if (!domain)
+		return;
+	for (at = 0; !pn_domain_next(domain, at, &mapping); at = mapping.iova + mapping.len)
+		charged += mapping.charged;
+	/* type1 charges the new program; iommufd moves what was charged, which is nothing. */
+	EXPECT(charged == model.locked + model.user);
+	EXPECT(charged == (type1 ? MAPPINGS : 0));
+	program_end(&program, domain);
+}
+
+static void what_was_exempt(void **state)
+{
+	in_child(*state, take_over_exempt);
+}
+
 /* While it is handed over. */
 static void ask_meanwhile(const char *backend)
 {
@@ -318,6 +357,7 @@ int main(void)
 		IN_PROGRAMS(a_program_takes_over),
 		IN_PROGRAMS(it_is_handed_on),
 		IN_PROGRAMS(addresses_that_are_taken),
+		IN_PROGRAMS(what_was_exempt),
 		IN_PROGRAMS(a_limit_that_is_too_low),
 		IN_PROGRAMS(meanwhile_it_can_be_looked_at),
 		IN_PROGRAMS(exactly_what_is_needed_is_inherited),
