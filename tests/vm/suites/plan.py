@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What pinion plan says is needed, against the kernel: exactly that limit works, one page less is refused."""
 
+import contextlib
 import functools
 import json
 import os
 import shutil
+import signal
 import tempfile
 import tomllib
 import xml.etree.ElementTree
@@ -80,8 +82,21 @@ def test_one(way):
     refused_by_one(code, errors)
 
 
-def beside(way, need, uid):
-    """A second process, of this user, with this limit and a page less, while the first one runs."""
+@contextlib.contextmanager
+def first(way, need):
+    """A process on the first card, which keeps what it has mapped, but does not take the processor from the second."""
+    command = arguments(way, "2M", "4K", CARDS[0])
+    command[command.index("--duration") + 1] = "0"
+    with testpmd(*command, memlock=need) as program:
+        program.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            program.process.send_signal(signal.SIGCONT)
+
+
+def second(way, need, uid):
+    """Another one, of this user, with this limit and with a page less."""
     command = arguments(way, "2M", "4K", CARDS[1])
     code, _, errors = testpmd_json(*command, memlock=need, uid=uid)
     equal(code, 0, f"the second with {need} bytes: {errors}")
@@ -93,12 +108,10 @@ def test_two(way):
     """Two processes of one user: on iommufd each needs the sum, elsewhere its own."""
     need = needed(way, "--mem", "2M", "--page", "4K", "--processes", "2", "--same-user")
     equal(need, (4 if way.accounting == "user" else 2) * MIB, "the limit of two processes")
-    first = arguments(way, "2M", "4K", CARDS[0])
-    first[first.index("--duration") + 1] = "0"
-    with testpmd(*first, memlock=need):
-        beside(way, need, UID)
-        # Whoever is there already is for the next one "others of the user".
-        equal(needed(way, "--mem", "2M", "--page", "4K", "--other-locked", "2M"), need, "beside another")
+    # To the next process, whoever is there already is one of the others of the user.
+    equal(needed(way, "--mem", "2M", "--page", "4K", "--other-locked", "2M"), need, "beside another")
+    with first(way, need):
+        second(way, need, UID)
 
 
 def test_two_users(way):
@@ -106,11 +119,9 @@ def test_two_users(way):
     need = needed(way, "--mem", "2M", "--page", "4K", "--processes", "2", "--different-users")
     equal(need, 2 * MIB, "the limit of processes of two users")
     bind(CARDS[1], uid=UID + 1)
-    first = arguments(way, "2M", "4K", CARDS[0])
-    first[first.index("--duration") + 1] = "0"
     try:
-        with testpmd(*first, memlock=need):
-            beside(way, need, UID + 1)
+        with first(way, need):
+            second(way, need, UID + 1)
     finally:
         bind(CARDS[1])
 
