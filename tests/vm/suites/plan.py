@@ -182,7 +182,7 @@ def test_settings():
     command = snippet(settings, "prlimit").removeprefix("sudo ")
     equal(must("/bin/sh", "-c", f"{command} && ulimit -S -l && ulimit -H -l").split(), ["8192", "8192"], command)
     verify_unit(snippet(settings, "systemd"))
-    verify_unit(snippet(settings, "kubernetes-containerd"))
+    equal(snippet(settings, "kubernetes-containerd"), snippet(settings, "systemd"), "containerd is a unit too")
     limits, = json.loads("{" + snippet(settings, "oci") + "}")["rlimits"]
     equal(limits, {"type": "RLIMIT_MEMLOCK", "hard": 8 * MIB, "soft": 8 * MIB}, "oci")
     crio = tomllib.loads(snippet(settings, "kubernetes-crio"))
@@ -208,7 +208,9 @@ def main():
     suite = Suite()
     bind(*CARDS)
     suite.run("plan: the kernel offers the backends it should", test_backends_expected)
-    suite.run("plan: settings", test_settings)
+    # The texts do not depend on the kernel.
+    if os.environ["PINION_KERNEL"] == "6.12":
+        suite.run("plan: settings", test_settings)
     found = ways()
     for way in found:
         suite.run(f"plan: {way.name}: one process", test_one, way)
