@@ -115,6 +115,26 @@ static void an_answer_that_is_lost_once(void **state)
 	assert_whole(fixture, 1, 2);
 }
 
+/* The first answer is lost, and the second question is refused: it was not answered. */
+static void a_second_question_that_is_refused(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = attach_to(fixture->domain, &nic0);
+
+	map_at(fixture, 0, 2, AT(0x10000));
+	model.fail_after = true;
+	fail_from(unmap_request(fixture), 1, 1, EFAULT);
+	fail_from(unmap_request(fixture), 2, 1, ENOMEM);
+	stale_error();
+	assert_int_equal(pn_domain_unmap(fixture->domain, AT(0x10000), 2 * PAGE), -EFAULT);
+	assert_reason_has("cannot be known");
+	model_calm();
+	assert_int_equal(model_maps(), 0);
+	assert_damaged(fixture);
+	pn_domain_detach(fixture->domain, fd);
+	assert_whole(fixture, 1, 2);
+}
+
 static void a_map_of_which_nobody_knows(void **state)
 {
 	struct fixture *fixture = *state;
@@ -262,6 +282,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ON_EACH(an_unmap_of_which_nobody_knows),
 		ON_EACH(an_answer_that_is_lost_once),
+		ON_EACH(a_second_question_that_is_refused),
 		ON("iommufd", a_map_of_which_nobody_knows, fixture_iommufd),
 		ON("iommufd without MAP_FILE", a_map_of_which_nobody_knows, fixture_iommufd_old),
 		ON("iommufd", tracking_that_is_half_on, fixture_iommufd),

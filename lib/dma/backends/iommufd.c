@@ -304,6 +304,9 @@ static int native_unmap(void *opaque, uint64_t iova, uint64_t len)
 		ret = iommufd_unmap(ctx, iova, &removed);
 		if (ret == -ENOENT)
 			return 0;
+		/* Refused for another reason, the second question was not answered either. */
+		if (ret)
+			return -EFAULT;
 	}
 	if (ret)
 		return ret;

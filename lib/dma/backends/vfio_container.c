@@ -276,8 +276,11 @@ static int unmap(struct vfio_container *container, uint32_t flags, uint64_t iova
 			.argsz = sizeof(args), .flags = flags, .iova = iova, .size = wanted};
 		if (!ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &args))
 			break;
-		if (again || errno != EFAULT)
-			return again && errno == ENOENT ? 0 : -errno;
+		if (!again && errno != EFAULT)
+			return -errno;
+		/* Refused for another reason, the second question was not answered either. */
+		if (again)
+			return errno == ENOENT ? 0 : -EFAULT;
 	}
 	*len = again && !args.size ? wanted : args.size;
 	return 0;
