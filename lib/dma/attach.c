@@ -137,6 +137,9 @@ detach:
 	pn_fail(-ret, "%s%s", reason,
 		domain->damaged ? "; and the roll-back failed: the domain is damaged, destroy it"
 				: "");
+	/* What a map of the replay may have left has gone with the device, or not. */
+	if (!domain->damaged)
+		ret = domain_check_stuck(domain, ret);
 free_entry:
 	free(entry);
 	return ret;

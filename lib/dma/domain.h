@@ -127,7 +127,8 @@ int domain_choose(struct pn_domain *domain, const char *names, struct pn_backend
 /*
  * Make a mapping in the kernel, or take it out of it, and set what it is charged. The caller writes
  * the ledger. With the lock held, in force. more: pages that are to be mapped after it, for the
- * words of a refusal.
+ * words of a refusal. After a failure the caller calls domain_check_stuck(), unless it closes the
+ * device or takes the domain for damaged anyway.
  */
 int kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more);
 int kernel_unmap(struct pn_domain *domain, struct mapping *mapping);

@@ -252,10 +252,8 @@ int kernel_map(struct pn_domain *domain, struct mapping *mapping, uint64_t more)
 			mapping->counters = (uint8_t)(exempt ? domain->rule.exempt_counters
 							     : domain->rule.counters);
 	}
-	if (ret) {
-		ret = fail_map(domain, mapping, view.call, more, ret);
-		return domain_check_stuck(domain, ret);
-	}
+	if (ret)
+		return fail_map(domain, mapping, view.call, more, ret);
 	mapping->in_kernel = true;
 	return 0;
 }

@@ -389,7 +389,7 @@ static int kernel_map_runs(struct pn_domain *domain, struct request *request)
 			more -= pn_charge_pages(request->runs[i]->vaddr, request->runs[i]->len);
 		ret = kernel_map(domain, request->runs[i], more);
 		if (ret)
-			return roll_back(domain, request, i, ret);
+			return roll_back(domain, request, i, domain_check_stuck(domain, ret));
 	}
 	return 0;
 }

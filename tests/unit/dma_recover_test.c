@@ -135,6 +135,26 @@ static void a_second_question_that_is_refused(void **state)
 	assert_whole(fixture, 1, 2);
 }
 
+/* Queued mappings that nobody knows of go with the device: nothing is left to be damaged. */
+static void a_replay_of_which_nobody_knows(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = -1;
+
+	map_at(fixture, 0, 2, AT(0x10000));
+	model.fail_after = true;
+	fail_from(K_IOAS_MAP, 1, 1, EFAULT);
+	fail_from(K_IOAS_MAP_FILE, 1, 1, EFAULT);
+	fail_from(K_IOAS_UNMAP, 1, 1, EBUSY);
+	stale_error();
+	assert_int_equal(pn_domain_attach(fixture->domain, &nic0, &fd), -EFAULT);
+	model_calm();
+	assert_int_equal(model_maps(), 0);
+	assert_reason_has("EFAULT");
+	assert_null(strstr(pn_error(), "damaged"));
+	assert_whole(fixture, 1, 2);
+}
+
 static void a_map_of_which_nobody_knows(void **state)
 {
 	struct fixture *fixture = *state;
@@ -283,6 +303,7 @@ int main(void)
 		ON_EACH(an_unmap_of_which_nobody_knows),
 		ON_EACH(an_answer_that_is_lost_once),
 		ON_EACH(a_second_question_that_is_refused),
+		ON("iommufd", a_replay_of_which_nobody_knows, fixture_iommufd),
 		ON("iommufd", a_map_of_which_nobody_knows, fixture_iommufd),
 		ON("iommufd without MAP_FILE", a_map_of_which_nobody_knows, fixture_iommufd_old),
 		ON("iommufd", tracking_that_is_half_on, fixture_iommufd),
