@@ -342,6 +342,11 @@ static int cancel_locked(struct pn_domain *domain, int state_fd)
 
 	if (!domain->handed_over)
 		return pn_fail(EINVAL, "the domain was not handed over");
+	if (state_fd != domain->state_fd)
+		return pn_fail(EINVAL,
+			"file descriptor %d does not describe the domain: pn_domain_handover() "
+			"gave %d",
+			state_fd, domain->state_fd);
 	ret = handover_resume(domain);
 	if (ret)
 		return pn_fail_append(ret, domain->damaged

@@ -326,8 +326,8 @@ PN_API int pn_domain_dirty_read(struct pn_domain *domain, uint64_t iova, uint64_
 PN_API int pn_domain_handover(struct pn_domain *domain, int *state_fd);
 
 /** The other program could not be executed: use the domain again. Closes state_fd on success.
- * @return 0; -EINVAL if it was not handed over; a negative errno of the kernel: it is still handed
- * over then, and this can be tried again. */
+ * @return 0; -EINVAL if it was not handed over, or not with this state_fd, which stays open then; a
+ * negative errno of the kernel: it is still handed over then, and this can be tried again. */
 PN_API int pn_domain_handover_cancel(struct pn_domain *domain, int state_fd);
 
 /**

@@ -195,7 +195,7 @@ static void ask_meanwhile(const char *backend)
 	struct pn_segment segment;
 	uint64_t iova = AT(0x700000), bits;
 	struct model_state before, after;
-	int fd = -1;
+	int fd = -1, other;
 	void *vaddr;
 
 	program_begin(&program, backend);
@@ -221,6 +221,13 @@ static void ask_meanwhile(const char *backend)
 	EXPECT(!pn_domain_vaddr(program.domain, iova, PAGE, &vaddr) && vaddr == program.base[0]);
 	EXPECT(!pn_domain_next(program.domain, 0, &mapping));
 	EXPECT(info_of(program.domain).mappings == MAPPINGS);
+	after = model_state();
+	EXPECT(model_state_equal(&before, &after));
+	/* Not by another file, which is not closed. */
+	other = dup(program.state_fd);
+	EXPECT(pn_domain_handover_cancel(program.domain, other) == -EINVAL);
+	EXPECT(pn_domain_handover_cancel(program.domain, -1) == -EINVAL);
+	EXPECT(!close(other));
 	after = model_state();
 	EXPECT(model_state_equal(&before, &after));
 	/* And back. */
