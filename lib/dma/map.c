@@ -219,24 +219,37 @@ static uint64_t alignment(const struct pn_domain *domain, const struct request *
 	return align < limits_page(domain->page_sizes) ? limits_page(domain->page_sizes) : align;
 }
 
+/* Memory starts at the same place in an aligned run as it does in its own pages. */
+static int find_aligned(
+	struct pn_domain *domain, const struct request *request, uint64_t align, uint64_t *iova)
+{
+	uint64_t phase = request->runs[0]->vaddr & (align - 1), base;
+	int ret;
+
+	if (request->len > UINT64_MAX - phase)
+		return -ENOSPC;
+	ret = iova_space_find(&domain->space, request->len + phase, align, &base);
+	if (!ret)
+		*iova = base + phase;
+	return ret;
+}
+
 /*
- * A free run of IOVAs. Memory in large pages, or enough of it that it may be, starts at the same
- * place in an IOMMU's large page as it does in its own.
+ * A free run of IOVAs, for the IOMMU's large pages if memory is in such, or enough of it that it
+ * may be; where none is left, for smaller ones: few bits of an IOVA are no reason to map nothing.
  */
 static int allocate(struct pn_domain *domain, struct request *request, uint64_t *iova)
 {
-	uint64_t align = alignment(domain, request), phase, base;
+	uint64_t align = alignment(domain, request), least = limits_page(domain->page_sizes);
 	int ret;
 
-	phase = request->runs[0]->vaddr & (align - 1);
-	if (request->len > UINT64_MAX - phase)
-		ret = -ENOSPC;
-	else
-		ret = iova_space_find(&domain->space, request->len + phase, align, &base);
-	if (!ret) {
-		*iova = base + phase;
-		ret = take_at(domain, request, *iova);
+	ret = find_aligned(domain, request, align, iova);
+	while (ret == -ENOSPC && align > least) {
+		align = align > PN_PAGE_2M && least < PN_PAGE_2M ? PN_PAGE_2M : least;
+		ret = find_aligned(domain, request, align, iova);
 	}
+	if (!ret)
+		ret = take_at(domain, request, *iova);
 	if (ret == -ENOMEM)
 		return pn_fail(ENOMEM, "no memory for the free IOVAs");
 	if (ret)

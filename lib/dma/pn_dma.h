@@ -135,7 +135,7 @@ PN_API int pn_domain_destroy(struct pn_domain *domain);
  * @param len     bytes, a multiple of 4096, not 0
  * @param prot    PN_PROT_*
  * @param[in,out] iova in: the IOVA wanted, or PN_IOVA_ANY (see enum pn_iova_mode; a chosen one is
- * aligned so that the IOMMU can use large pages); out: the IOVA
+ * aligned so that the IOMMU can use large pages, if there is room); out: the IOVA
  * @return 0; -EINVAL (alignment, range, protection, an IOVA outside the valid ranges); -EEXIST (the
  * IOVA range overlaps a mapping); -ENOSPC (no IOVAs left, or the backend's entry budget used up);
  * -ENOMEM (the limit: the text names the counter, what is charged, the limit and the command that

@@ -142,6 +142,39 @@ static void small_maps_of_large_pages_waste_nothing(void **state)
 	assert_int_equal(pn_region_destroy(region), 0);
 }
 
+/* Alignment is for the IOMMU's large pages: where no run is aligned so, a smaller one does. */
+static void what_fits_is_allocated(void **state)
+{
+	const struct pn_domain_opts opts = {.iova_mode = PN_IOVA_ALLOCATE};
+	const uint64_t len = PN_PAGE_2M + PN_PAGE_2M / 4, lens[] = {len, 3 * PN_PAGE_2M / 2};
+	struct fixture *fixture = *state;
+	struct pn_region *region;
+	uint64_t iova, page_size;
+	int fd;
+
+	/* 3 MiB, from the middle of a large page on. */
+	set_ranges(AT(PN_PAGE_2M / 2), AT(2 * PN_PAGE_2M) - 1);
+	again(fixture, &opts);
+	assert_int_equal(new_region(&region, lens[1] / PAGE), 0);
+	page_size = region->page_size;
+	fd = attach_to(fixture->domain, &nic0);
+	for (size_t i = 0; i < PN_ARRAY_SIZE(lens); i++) {
+		for (unsigned int large = 0; large < 2; large++) {
+			region->page_size = large ? PN_PAGE_1G : page_size;
+			iova = PN_IOVA_ANY;
+			assert_int_equal(pn_domain_map(fixture->domain, region, 0, lens[i],
+						 PN_PROT_RW, &iova),
+				0);
+			assert_true(iova >= AT(PN_PAGE_2M / 2));
+			assert_true(iova + lens[i] <= AT(2 * PN_PAGE_2M));
+			assert_int_equal(pn_domain_unmap_all(fixture->domain), 0);
+		}
+	}
+	region->page_size = page_size;
+	pn_domain_detach(fixture->domain, fd);
+	assert_int_equal(pn_region_destroy(region), 0);
+}
+
 static void nothing_but_virtual_addresses(void **state)
 {
 	const struct pn_domain_opts opts = {.iova_mode = PN_IOVA_VA_ONLY};
@@ -424,6 +457,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		ON_EACH(virtual_addresses_come_first),
 		ON_EACH(the_lowest_free_run_is_allocated),
+		ON_EACH(what_fits_is_allocated),
 		ON("type1", small_maps_of_large_pages_waste_nothing, fixture_type1),
 		ON_EACH(nothing_but_virtual_addresses),
 		ON_EACH(options_that_make_no_sense),
