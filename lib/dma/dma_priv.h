@@ -153,12 +153,13 @@ struct pn_backend {
 	/*
 	 * Optional, all or (but for suspend_map) none: hand the context over to the program that
 	 * this process executes next. suspend(): virtual addresses end, or it cannot be done, in
-	 * words (nothing has changed then). save() puts into a JSON object what restore() makes a
-	 * context of, numbers of files and ids, and clears FD_CLOEXEC of all files. resume_map():
-	 * this is the virtual address of a mapping now, and its charge is the caller's; it may be
-	 * said again. suspend_map(): that is taken back; NULL: resume_map() changed nothing.
-	 * resume(): after all of them; FD_CLOEXEC is set again. restore() trusts nothing and, on
-	 * failure, closes nothing, as abandon() does, which undoes it.
+	 * words (nothing has changed then, but with suspend_map an -EFAULT leaves it open). save()
+	 * puts into a JSON object what restore() makes a context of, numbers of files and ids, and
+	 * clears FD_CLOEXEC of all files. resume_map(): this is the virtual address of a mapping
+	 * now, and its charge is the caller's; it may be said again. suspend_map(): that is taken
+	 * back; NULL: resume_map() changed nothing. resume(): after all of them; FD_CLOEXEC is set
+	 * again. restore() trusts nothing and, on failure, closes nothing, as abandon() does, which
+	 * undoes it.
 	 */
 	int (*suspend)(void *ctx);
 	int (*save)(void *ctx, json_t *state);

@@ -304,6 +304,9 @@ static int handover_locked(struct pn_domain *domain, int *state_fd)
 	ret = check(domain);
 	if (!ret)
 		ret = domain->backend->suspend(domain->ctx);
+	/* They may have ended: they are given again. */
+	if (ret == -EFAULT && domain->backend->suspend_map)
+		return take_back(domain, ret);
 	if (ret)
 		return ret;
 	fd = write_state(domain, &regions);

@@ -351,6 +351,37 @@ static void nothing_is_attached(void **state)
 	REFUSED(fixture->domain, ENODEV, pn_domain_handover(fixture->domain, &file));
 }
 
+/* The kernel's answer is lost, and lost again or not given: the addresses have ended, or not. */
+static void answers_that_are_lost(void **state)
+{
+	struct fixture *fixture = *state;
+	int fd = attach_to(fixture->domain, &nic0), file = -7;
+
+	map_at(fixture, 0, 4, AT(0x10000));
+	map_at(fixture, 4, 4, AT(0x20000));
+	for (unsigned int after = 0; after < 2; after++) {
+		for (unsigned int other = 0; other < 2; other++) {
+			model.fail_after = after;
+			model.rules[0] = (struct model_rule){.request = VFIO_IOMMU_UNMAP_DMA,
+				.nth = 1,
+				.times = 1,
+				.err = EFAULT};
+			model.rules[1] = (struct model_rule){.request = VFIO_IOMMU_UNMAP_DMA,
+				.nth = 2,
+				.times = 1,
+				.err = other ? ENOMEM : EFAULT};
+			REFUSED(fixture->domain, EFAULT,
+				pn_domain_handover(fixture->domain, &file));
+			assert_int_equal(file, -7);
+			model_calm();
+			check_domain(fixture->domain);
+		}
+	}
+	assert_int_equal(pn_domain_handover(fixture->domain, &file), 0);
+	assert_int_equal(pn_domain_handover_cancel(fixture->domain, file), 0);
+	pn_domain_detach(fixture->domain, fd);
+}
+
 #define IN_PROGRAMS(test)                                                          \
 	{"type1: " #test, test, NULL, NULL, (void *)(uintptr_t) "type1"},          \
 	{                                                                          \
@@ -371,6 +402,7 @@ int main(void)
 		BOTH(without_a_file),
 		BOTH(kernels_that_cannot),
 		BOTH(nothing_is_attached),
+		ON("type1", answers_that_are_lost, fixture_type1),
 		ON("iommufd-compat", an_old_kernel_cannot, fixture_compat),
 		ON("iommufd without MAP_FILE", an_old_kernel_cannot, fixture_iommufd_old),
 	};

@@ -19,7 +19,7 @@
 /*
  * The virtual addresses of a range, or of everything, end. An EFAULT may mean that they have, and
  * only the kernel's answer could not be written: asked again it then says that they had ended
- * (EINVAL, vfio_dma_do_unmap). 0 or a negative errno. No text.
+ * (EINVAL, vfio_dma_do_unmap). 0 or a negative errno; -EFAULT: it is not known. No text.
  */
 static int drop_vaddr(struct vfio_container *container, uint32_t flags, uint64_t iova, uint64_t len)
 {
@@ -35,7 +35,7 @@ static int drop_vaddr(struct vfio_container *container, uint32_t flags, uint64_t
 	args.size = len;
 	if (!ioctl(container->fd, VFIO_IOMMU_UNMAP_DMA, &args))
 		return 0;
-	return errno == EINVAL ? 0 : -errno;
+	return errno == EINVAL ? 0 : -EFAULT;
 }
 
 int vfio_handover_suspend(struct vfio_container *container)
