@@ -73,6 +73,8 @@ static bool fail_twice(
 	was = operation_snapshot();
 	stale_error();
 	model.calls = model.failed = 0;
+	/* The call has been made, only its answer is lost. */
+	model.fail_after = err == EFAULT;
 	model.fail_call = first;
 	model.fail_err = err;
 	model.fail_again = later;
@@ -127,6 +129,7 @@ static unsigned int calls_after(const struct operation *operation, unsigned int 
 
 	operation_prepare(operation);
 	model.calls = model.failed = 0;
+	model.fail_after = err == EFAULT;
 	model.fail_call = first;
 	model.fail_err = err;
 	operation->run();
@@ -140,7 +143,7 @@ static unsigned int calls_after(const struct operation *operation, unsigned int 
 
 static void a_roll_back_fails_at_every_step(void **state)
 {
-	static const int errs[] = {ENOMEM, EINVAL};
+	static const int errs[] = {ENOMEM, EINVAL, EFAULT};
 	unsigned int calls;
 
 	(void)state;
