@@ -86,13 +86,6 @@ static bool fail_twice(
 	model_calm();
 	is = operation_snapshot();
 	damaged = is.damaged;
-	/* What another domain has too may come back without being shared, if only the copying
-	 * failed: it is charged twice then, and index and reports say so. */
-	if (result && !damaged && operation->shares) {
-		is.kernel.user = was.kernel.user;
-		is.kernel.pinned = was.kernel.pinned;
-		is.charged = was.charged;
-	}
 	/* An empty address space that was made for a domain that then was not: nobody can say. */
 	if (result && !strncmp(operation->name, "create", 6))
 		is.kernel.objects = was.kernel.objects;

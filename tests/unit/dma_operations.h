@@ -25,7 +25,6 @@ struct operation {
 	bool judges;
 	/* Where the kernel fails, nothing can be taken back: the domain is damaged. */
 	bool damages;
-	bool shares; /* mappings with another domain */
 };
 
 extern const struct operation operations[];
