@@ -161,7 +161,7 @@ PN_API int pn_domain_map(struct pn_domain *domain, struct pn_region *region, uin
  *
  * @param region, offset, len, prot as for pn_domain_map()
  * @param[out] out what it meets
- * @return 0, whether it fits or not; -EINVAL, -EACCES and -EPERM as pn_domain_map().
+ * @return 0, whether it fits or not; -EINVAL, -EACCES, -EPERM, -EIO and -EBUSY as pn_domain_map().
  */
 PN_API int pn_domain_preflight(struct pn_domain *domain, struct pn_region *region, uint64_t offset,
 	uint64_t len, enum pn_prot prot, struct pn_preflight *out);

@@ -51,10 +51,12 @@ int pn_domain_preflight(struct pn_domain *domain, struct pn_region *region, uint
 	ret = domain_enter(domain);
 	if (ret)
 		return ret;
-	if (out)
-		ret = look(domain, &segment, prot, out);
-	else
+	if (!out)
 		ret = pn_fail(EINVAL, "pn_domain_preflight: out must not be NULL");
+	else
+		ret = domain_changeable(domain);
+	if (!ret)
+		ret = look(domain, &segment, prot, out);
 	domain_leave(domain);
 	return ret;
 }

@@ -190,6 +190,7 @@ static void what_was_exempt(void **state)
 /* While it is handed over. */
 static void ask_meanwhile(const char *backend)
 {
+	struct pn_preflight preflight;
 	struct pn_mapping_info mapping;
 	struct program program;
 	struct pn_segment segment;
@@ -205,6 +206,8 @@ static void ask_meanwhile(const char *backend)
 	EXPECT(pn_domain_map(program.domain, program.regions[0], 0, PAGE, PN_PROT_RW, &iova) ==
 		-EBUSY);
 	EXPECT(pn_domain_map_segments(program.domain, &segment, 1, PN_PROT_RW, &iova) == -EBUSY);
+	EXPECT(pn_domain_preflight(program.domain, program.regions[0], 0, PAGE, PN_PROT_RW,
+		       &preflight) == -EBUSY);
 	EXPECT(pn_domain_unmap(program.domain, program_iova(0), 4 * PAGE) == -EBUSY);
 	EXPECT(pn_domain_unmap_all(program.domain) == -EBUSY);
 	EXPECT(pn_domain_attach(program.domain, &nic1, &fd) == -EBUSY);

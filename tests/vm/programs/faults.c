@@ -120,6 +120,32 @@ static int unmap_large(void *arg)
 	return unmap(arg, ((struct rig *)arg)->large);
 }
 
+/* Parts with gaps between them, so that each is a mapping; one behind the other in IOVAs. */
+#define PARTS      3u
+#define PART_BYTES (4 * PN_PAGE_4K)
+
+static int map_parts(void *arg)
+{
+	struct rig *rig = arg;
+	struct pn_segment parts[PARTS];
+	uint64_t iova = rig->iova;
+	unsigned int i;
+
+	for (i = 0; i < PARTS; i++)
+		parts[i] = (struct pn_segment){rig->small, i * 2 * PART_BYTES, PART_BYTES};
+	return pn_domain_map_segments(rig->domain, parts, PARTS, PN_PROT_RW, &iova);
+}
+
+static int unmap_parts(void *arg)
+{
+	struct rig *rig = arg;
+	int ret = pn_domain_unmap(rig->domain, rig->iova, PARTS * PART_BYTES);
+
+	if (!ret)
+		rig->iova += STEP;
+	return ret;
+}
+
 static int attach(void *arg)
 {
 	struct rig *rig = arg;
@@ -151,6 +177,9 @@ static const struct {
 		{unmap_small, detach}, false},
 	{{"unmap of a 2 MiB page", unmap_large, map_large, unchanged}, {attach, map_large},
 		{unmap_large, detach}, false},
+	{{"map of three segments", map_parts, unmap_parts, unchanged}, {attach}, {detach}, true},
+	{{"unmap of three mappings", unmap_parts, map_parts, unchanged}, {attach, map_parts},
+		{unmap_parts, detach}, false},
 	/* What it asks of /sys goes through libpciaccess, which does not say why it failed. */
 	{{"attach", attach, detach, unchanged, true}, {map_small}, {unmap_small}, true, "vfio_"},
 };
