@@ -88,8 +88,9 @@ def run_machine(runner, kernel, machine, suites, options, build):
                timeout=runner.seconds(1500) + 200, may_be_empty=bool(options.only))
 
 
-def of_kernel(kernel, options, build):
-    """What is to be run on a kernel: one task a machine, after one that says what is left out."""
+def of_kernel(runner, kernel, options, build):
+    """What is to be run on a kernel: one task a machine, after one that says what is left out. Builds the companion
+    module for it, if that is among them."""
     machines, left_out = {}, []
     for suite, machine in SUITES.items():
         if options.suite and suite not in options.suite:
@@ -98,9 +99,11 @@ def of_kernel(kernel, options, build):
         if reason and not (options.long and reason is SLOW):
             left_out.append((f"{kernel}: {suite}", reason))
             continue
-        if machine in (KMOD, KMOD_MOVABLE) and not kmod.build(runner, kernel):
-            continue
         machines.setdefault(tuple(machine), []).append(suite)
+    modules = [tuple(machine) for machine in (KMOD, KMOD_MOVABLE) if tuple(machine) in machines]
+    if modules and not kmod.build(runner, kernel):
+        for machine in modules:
+            del machines[machine]
 
     def begin(runner):
         runner.heading(f"kernel {kernel}")
@@ -116,7 +119,7 @@ def run(runner, options, build):
     runner.heading("kernels")
     kernels = [kernel for kernel in options.kernel or KERNELS
                if runner.check(f"kernel {kernel} is there", [RUN, "--build", kernel], timeout=3000)]
-    runner.together([task for kernel in kernels for task in of_kernel(kernel, options, build)])
+    runner.together([task for kernel in kernels for task in of_kernel(runner, kernel, options, build)])
     # How soon a machine is started and ended is part of what these look at: nothing runs beside them.
     if "6.12" in kernels and not options.suite and not options.only:
         runner.heading("the machines themselves")
