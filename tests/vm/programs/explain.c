@@ -358,6 +358,28 @@ static void case_preflight(struct rig *rig)
 	CHECK(out.fits == PN_FITS_NO);
 }
 
+/* Away with the ledgers of children that were killed: the report would not know who holds theirs.
+ */
+static void clear_up(void)
+{
+	const struct pn_pins_query query = {.prune = true};
+	struct pn_pins_report *report;
+
+	CHECK(!pn_pins_report_create(&report, &query));
+	if (!failures)
+		pn_pins_report_free(report);
+}
+
+/* Of this process, with nothing left to say. */
+static bool plain(const struct pn_pins_report *report)
+{
+	size_t i;
+
+	for (i = 0; i < report->note_count; i++)
+		printf("note: %s\n", report->notes[i]);
+	return report->process_count == 1 && report->note_count == 0;
+}
+
 /* Limit 64: what the meter sees, and which of them it is. */
 static void check_meter(struct rig *rig, enum pn_observer observer)
 {
@@ -367,10 +389,11 @@ static void check_meter(struct rig *rig, enum pn_observer observer)
 
 	open_device(rig);
 	CHECK(!map(rig, 0, 12));
+	clear_up();
 	CHECK(!pn_domain_pins(rig->domain, true, &report));
 	if (failures)
 		return;
-	CHECK(report->process_count == 1 && report->note_count == 0);
+	CHECK(plain(report));
 	figure = report->processes[0].observed[PN_COUNTER_USER_LOCKED];
 	CHECK(figure.observer == observer && figure.pages == (rig->by_user ? 22 : 10));
 	pn_pins_report_free(report);
@@ -390,10 +413,11 @@ static void case_meter_zerocopy(struct rig *rig)
 
 	open_device(rig);
 	CHECK(!map(rig, 0, 12));
+	clear_up();
 	CHECK(!pn_domain_pins(rig->domain, true, &report));
 	if (failures)
 		return;
-	CHECK(report->process_count == 1 && report->note_count == 0);
+	CHECK(plain(report));
 	figure = report->processes[0].observed[PN_COUNTER_USER_LOCKED];
 	CHECK(figure.observer == PN_OBSERVER_METER_ZEROCOPY);
 	CHECK(figure.pages == (rig->by_user ? 12 : 0));

@@ -50,15 +50,20 @@ static int map(struct pn_domain *domain, uint64_t bytes, uint64_t page_size)
 	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 	uint64_t before = locked(), own, iova = PN_IOVA_ANY;
 	struct pn_region *region;
+	int ret = 0;
 
 	opts.page_size = page_size;
 	if (pn_region_create(&region, bytes, &opts))
 		return failed("region");
 	own = locked() - (page_size == PN_PAGE_4K ? bytes : 0);
 	if (pn_domain_map(domain, region, 0, bytes, PN_PROT_RW, &iova))
-		return failed("map");
-	printf("before %llu program %llu\n", (unsigned long long)before, (unsigned long long)own);
-	return 0;
+		ret = failed("map");
+	else
+		printf("before %llu program %llu\n", (unsigned long long)before,
+			(unsigned long long)own);
+	if (pn_domain_unmap_all(domain) || pn_region_destroy(region))
+		ret = failed("the end");
+	return ret;
 }
 
 int main(int argc, char **argv)
@@ -66,6 +71,7 @@ int main(int argc, char **argv)
 	struct pn_domain_opts opts = {0};
 	struct pn_pci_device *device;
 	struct pn_domain *domain;
+	int ret;
 
 	if (argc != 6)
 		return 2;
@@ -80,5 +86,9 @@ int main(int argc, char **argv)
 		printf("mlockall: %s\n", strerror(errno));
 		return 1;
 	}
-	return map(domain, strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10));
+	ret = map(domain, strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10));
+	pn_pci_close(device);
+	if (pn_domain_destroy(domain))
+		return failed("domain");
+	return ret;
 }

@@ -204,6 +204,11 @@ def test_hugepages(planned):
         file.write(before)
 
 
+def test_nothing_left():
+    said = must(PINION, "pins")
+    check("no process with a ledger" in said, said)
+
+
 def main():
     suite = Suite()
     bind(*CARDS)
@@ -222,6 +227,7 @@ def main():
             suite.run(f"plan: {way.name}: processes of two users", test_two_users, way)
         suite.run(f"plan: {way.name}: mlockall, hugepages", test_mlockall, way, 2 * MIB, "2M")
     suite.run(f"plan: {found[0].name}: CAP_IPC_LOCK", test_exempt, found[0])
+    suite.run("plan: nothing is left of all these processes", test_nothing_left)
     unbind(*CARDS)
     suite.end()
 
