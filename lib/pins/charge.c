@@ -32,6 +32,8 @@ const char *pn_observer_name(enum pn_observer observer)
 		return "model";
 	case PN_OBSERVER_METER_ZEROCOPY:
 		return "meter-zerocopy";
+	case PN_OBSERVER_MODULE:
+		return "module";
 	case PN_OBSERVER_TRIAL:
 		return "trial";
 	}

@@ -42,6 +42,10 @@ static struct pn_figure look(enum pn_counter counter, bool *at_least)
 
 	*at_least = false;
 	if (counter == PN_COUNTER_USER_LOCKED) {
+		if (!pn_module_user_locked(0, getuid(), &figure.pages)) {
+			figure.observer = PN_OBSERVER_MODULE;
+			return figure;
+		}
 		ret = pn_meter_measure(&figure);
 		if (ret && ret != -ERANGE)
 			return (struct pn_figure){user_sum(getuid()), PN_OBSERVER_MODEL};

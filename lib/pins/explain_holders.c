@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Who has the pages that a counter holds: Pinion's processes by their ledgers, mlock() by the
- * mappings of this process; the rest, if the counter was measured, is somebody without a ledger.
+ * mappings of this process; the rest, if the counter was observed, is somebody without a ledger.
  */
 #include <inttypes.h>
 #include <stdarg.h>
@@ -43,7 +43,8 @@ static void add(struct text *text, const char *fmt, ...)
 
 static bool is_exact(enum pn_observer observer)
 {
-	return observer == PN_OBSERVER_METER || observer == PN_OBSERVER_METER_ZEROCOPY;
+	return observer == PN_OBSERVER_METER || observer == PN_OBSERVER_METER_ZEROCOPY ||
+	       observer == PN_OBSERVER_MODULE;
 }
 
 static int by_pages(const void *a, const void *b)

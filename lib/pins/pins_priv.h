@@ -145,6 +145,21 @@ void pn_explain_left(char *text, size_t size);
 int pn_meter_measure(struct pn_figure *figure);
 
 /*
+ * module.c: what the companion module tells, asked through its node, which is open for the question
+ * only. -ENODEV: it is not there. -EACCES: it is, and may not be opened. Other negative errnos are
+ * answers. No text.
+ */
+#define PN_MODULE_NODE "/dev/pinion"
+/*
+ * user->locked_vm of a real uid, in pages, by one of its processes; 0: the calling thread. -EPERM:
+ * that is another user's, and takes CAP_SYS_PTRACE; -ESRCH: no such process, or not this user's;
+ * -EOPNOTSUPP: the kernel has no such counter.
+ */
+int pn_module_user_locked(pid_t pid, uid_t uid, uint64_t *pages);
+/* Physical address of what is at vaddr. -EPERM without CAP_SYS_RAWIO; -EFAULT: no memory. */
+int pn_module_physical(uint64_t vaddr, uint64_t *physical);
+
+/*
  * trial.c: what is left under the soft limit, asked of the kernel in some microseconds.
  */
 struct pn_trial {

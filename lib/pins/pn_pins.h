@@ -54,9 +54,10 @@ enum pn_observer {
 	/** The kernel's own comparison with the limit, asked with a call that it refuses either
 	 * way. */
 	PN_OBSERVER_TRIAL,
+	PN_OBSERVER_MODULE, /**< the companion kernel module */
 };
 
-/** "none", "proc", "meter", "model", "meter-zerocopy", "trial". */
+/** "none", "proc", "meter", "model", "meter-zerocopy", "trial", "module". */
 PN_API const char *pn_observer_name(enum pn_observer observer);
 
 /** No limit, or no such figure. */
@@ -174,7 +175,7 @@ struct pn_pins_query {
 	const char *directory; /**< one ledger directory, or NULL for all the usual ones */
 	bool prune; /**< remove the ledgers of all processes that are gone, whatever pid says */
 	bool measure_user; /**< measure user->locked_vm of the caller's own uid (forks; some 50
-			      system calls) */
+			      system calls), unless the companion module tells it */
 	bool events;       /**< read the events of each ledger too */
 	/** Leave out what takes /proc/PID/maps, smaps and fd: memory that is mlocked too, the same
 	 * file under two addresses or in two processes, and who holds files of a process that
@@ -183,7 +184,9 @@ struct pn_pins_query {
 };
 
 /**
- * Report the pins of running processes from their ledgers, /proc and (if asked) the meter.
+ * Report the pins of running processes from their ledgers, /proc, the companion module where it
+ * answers (/dev/pinion: user->locked_vm of the caller's own user, and with CAP_SYS_PTRACE of
+ * others) and, if asked, the meter.
  *
  * @param[out] out the report; free with pn_pins_report_free()
  * @param query    NULL is a zeroed query

@@ -20,6 +20,13 @@ const char *pn_fits_name(enum pn_fits fits)
 	}
 }
 
+static void take_used(struct pn_preflight *out, uint64_t used, enum pn_observer observer)
+{
+	out->left = used < out->limit ? out->limit - used : 0;
+	out->left_at_most = out->left;
+	out->observer = observer;
+}
+
 /* Some microseconds slower than to ask the kernel's comparison. */
 static bool look_in_proc(struct pn_preflight *out)
 {
@@ -28,14 +35,25 @@ static bool look_in_proc(struct pn_preflight *out)
 	if (out->limited != PN_COUNTER_MM_LOCKED || pn_proc_read(getpid(), &state) ||
 		!state.counters_known)
 		return false;
-	out->left = state.locked < out->limit ? out->limit - state.locked : 0;
-	out->left_at_most = out->left;
-	out->observer = PN_OBSERVER_PROC;
+	take_used(out, state.locked, PN_OBSERVER_PROC);
+	return true;
+}
+
+/* To the page, and of any size, which the kernel's comparison does not tell of this counter. */
+static bool ask_module(struct pn_preflight *out)
+{
+	uint64_t used;
+
+	if (out->limited != PN_COUNTER_USER_LOCKED || pn_module_user_locked(0, getuid(), &used))
+		return false;
+	take_used(out, used, PN_OBSERVER_MODULE);
 	return true;
 }
 
 static void look_at_left(struct pn_preflight *out, struct pn_trial *trial)
 {
+	if (ask_module(out))
+		return;
 	if (!pn_trial_left(trial, out->limited, out->limit, &out->left, &out->left_at_most)) {
 		out->observer = PN_OBSERVER_TRIAL;
 		return;

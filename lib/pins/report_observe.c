@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What /proc and the meter say of the counters that ledgers make predictions about, and what
- * follows: how much is left under the limit, and how much nobody explains.
+ * What /proc, the companion module and the meter say of the counters that ledgers make predictions
+ * about, and what follows: how much is left under the limit, and how much nobody explains.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -79,36 +79,104 @@ static bool charges_user(const struct pn_pins_process *process)
 	return process->alive || process->hidden || process->stranded;
 }
 
-/* user->locked_vm is one number a user: measured for the caller's own, else the sum of what the
+/* The caller's own user->locked_vm, from the best that answers. *module: what the module said. */
+static int observe_own(struct report_build *build, struct pn_figure *own, int *module)
+{
+	*own = (struct pn_figure){0, PN_OBSERVER_NONE};
+	*module = pn_module_user_locked(0, getuid(), &own->pages);
+	if (!*module) {
+		own->observer = PN_OBSERVER_MODULE;
+		return 0;
+	}
+	if (*module == -EACCES && build->report->process_count &&
+		report_note(build->report,
+			"user->locked_vm is not read: the companion module's node " PN_MODULE_NODE
+			" is there, but may not be opened (EACCES); root may, and who is in its "
+			"group (pinion)"))
+		return -ENOMEM;
+	if (!build->query->measure_user || !pn_meter_measure(own))
+		return 0;
+	own->observer = PN_OBSERVER_NONE;
+	return report_note(build->report, "%s", pn_error());
+}
+
+/* Before this one, of the same user; NULL: it is the first. */
+static const struct pn_pins_process *same_user(const struct pn_pins_report *report, size_t index)
+{
+	size_t i;
+
+	for (i = 0; i < index; i++) {
+		if (report->processes[i].uid == report->processes[index].uid)
+			return &report->processes[i];
+	}
+	return NULL;
+}
+
+static uint64_t predicted_of_user(const struct pn_pins_report *report, uid_t uid)
+{
+	uint64_t sum = 0;
+	size_t i;
+
+	for (i = 0; i < report->process_count; i++) {
+		if (report->processes[i].uid == uid && charges_user(&report->processes[i]))
+			sum += report->processes[i].predicted[PN_COUNTER_USER_LOCKED];
+	}
+	return sum;
+}
+
+/* Another user's, by any of its processes that is there. */
+static bool ask_module(
+	const struct pn_pins_report *report, const struct pn_pins_process *user, uint64_t *pages)
+{
+	const struct pn_pins_process *process;
+	size_t i;
+
+	for (i = 0; i < report->process_count; i++) {
+		process = &report->processes[i];
+		if (process->uid != user->uid || !process->alive)
+			continue;
+		switch (pn_module_user_locked(process->pid, process->uid, pages)) {
+		case 0:
+			return true;
+		case -ESRCH: /* it has ended since */
+			break;
+		default:
+			return false;
+		}
+	}
+	return false;
+}
+
+/* user->locked_vm is one number a user: observed where that can be, else the sum of what the
  * ledgers predict. */
 int report_users(struct report_build *build)
 {
 	struct pn_pins_report *report = build->report;
-	struct pn_figure measured = {0, PN_OBSERVER_NONE}, *figure;
-	struct pn_pins_process *list = report->processes;
-	uint64_t sum;
-	size_t i, k;
+	struct pn_pins_process *process;
+	const struct pn_pins_process *same;
+	struct pn_figure own, *figure;
+	int module, ret;
+	size_t i;
 
-	if (build->query->measure_user) {
-		if (pn_meter_measure(&measured)) {
-			measured.observer = PN_OBSERVER_NONE;
-			if (report_note(report, "%s", pn_error()))
-				return -ENOMEM;
+	ret = observe_own(build, &own, &module);
+	for (i = 0; i < report->process_count && !ret; i++) {
+		process = &report->processes[i];
+		figure = &process->observed[PN_COUNTER_USER_LOCKED];
+		same = same_user(report, i);
+		if (same) {
+			process->user_predicted = same->user_predicted;
+			*figure = same->observed[PN_COUNTER_USER_LOCKED];
+			continue;
 		}
+		process->user_predicted = predicted_of_user(report, process->uid);
+		*figure = (struct pn_figure){process->user_predicted, PN_OBSERVER_MODEL};
+		if (process->uid == getuid() && own.observer != PN_OBSERVER_NONE)
+			*figure = own;
+		else if (process->uid != getuid() && !module &&
+			 ask_module(report, process, &figure->pages))
+			figure->observer = PN_OBSERVER_MODULE;
 	}
-	for (i = 0; i < report->process_count; i++) {
-		for (k = 0, sum = 0; k < report->process_count; k++) {
-			if (list[k].uid == list[i].uid && charges_user(&list[k]))
-				sum += list[k].predicted[PN_COUNTER_USER_LOCKED];
-		}
-		list[i].user_predicted = sum;
-		figure = &list[i].observed[PN_COUNTER_USER_LOCKED];
-		if (measured.observer != PN_OBSERVER_NONE && list[i].uid == getuid())
-			*figure = measured;
-		else
-			*figure = (struct pn_figure){sum, PN_OBSERVER_MODEL};
-	}
-	return 0;
+	return ret;
 }
 
 const char *pn_pins_state(const struct pn_pins_process *process)
@@ -187,7 +255,6 @@ static int find_unexplained(struct pn_pins_report *report, const struct pn_pins_
 int report_unexplained(struct report_build *build)
 {
 	struct pn_pins_report *report = build->report;
-	bool user_done = false;
 	unsigned int counter;
 	int64_t pages;
 	size_t i;
@@ -196,10 +263,9 @@ int report_unexplained(struct report_build *build)
 		for (counter = 0; counter < PN_COUNTER_MAX; counter++) {
 			if (!pn_pins_unexplained(&report->processes[i], counter, &pages) || !pages)
 				continue;
-			/* It is measured for one user only, the caller. */
-			if (counter == PN_COUNTER_USER_LOCKED && user_done)
+			/* One counter a user. */
+			if (counter == PN_COUNTER_USER_LOCKED && same_user(report, i))
 				continue;
-			user_done |= counter == PN_COUNTER_USER_LOCKED;
 			if (find_unexplained(report, &report->processes[i], counter, pages))
 				return -ENOMEM;
 		}

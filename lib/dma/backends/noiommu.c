@@ -2,7 +2,8 @@
 /*
  * VFIO's no-IOMMU mode: the device is VFIO's, its DMA is nobody's. An IOVA is a physical address,
  * nothing keeps the device within what is mapped, nothing is pinned and nothing is charged. For
- * machines without an IOMMU and programs with CAP_SYS_RAWIO and CAP_SYS_ADMIN.
+ * machines without an IOMMU and programs with CAP_SYS_RAWIO, and CAP_SYS_ADMIN or the companion
+ * module, for physical addresses.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -121,7 +122,7 @@ static int noiommu_detach(void *ctx, int device_fd)
 
 static int read_frame(int fd, uint64_t vaddr, uint64_t small, uint64_t *frame)
 {
-	uint64_t entry;
+	uint64_t entry, physical;
 
 	if (pread(fd, &entry, sizeof(entry), (off_t)(vaddr / small * sizeof(entry))) !=
 		(ssize_t)sizeof(entry))
@@ -129,10 +130,13 @@ static int read_frame(int fd, uint64_t vaddr, uint64_t small, uint64_t *frame)
 	if (!(entry & PAGEMAP_PRESENT))
 		return pn_fail(EFAULT, "there is no memory at %#" PRIx64, vaddr);
 	*frame = entry & PAGEMAP_FRAME;
+	if (!*frame && !pn_module_physical(vaddr, &physical))
+		*frame = physical / small;
 	if (!*frame)
 		return pn_fail(EPERM,
 			"the kernel does not tell physical addresses (/proc/self/pagemap): that "
-			"takes CAP_SYS_ADMIN");
+			"takes CAP_SYS_ADMIN, or the companion module and the right to "
+			"open " PN_MODULE_NODE);
 	return 0;
 }
 
