@@ -165,7 +165,9 @@ int pn_module_physical(uint64_t vaddr, uint64_t *physical);
 struct pn_trial {
 	int fd; /* opened when it is first needed */
 	enum pn_counter counter;
-	uint64_t left; /* pages: where the search begins; may be set to what is expected */
+	uint64_t left;  /* pages: where the search begins; may be set to what is expected */
+	bool no_module; /* it was not there, and is not asked for again: that takes as long as all
+			   else */
 };
 
 void pn_trial_init(struct pn_trial *trial);

@@ -2,6 +2,7 @@
 /*
  * Before a mapping is made: what it meets. Which counters, which limit, what is left under it now.
  */
+#include <errno.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -40,11 +41,16 @@ static bool look_in_proc(struct pn_preflight *out)
 }
 
 /* To the page, and of any size, which the kernel's comparison does not tell of this counter. */
-static bool ask_module(struct pn_preflight *out)
+static bool ask_module(struct pn_preflight *out, struct pn_trial *trial)
 {
 	uint64_t used;
+	int ret;
 
-	if (out->limited != PN_COUNTER_USER_LOCKED || pn_module_user_locked(0, getuid(), &used))
+	if (out->limited != PN_COUNTER_USER_LOCKED || trial->no_module)
+		return false;
+	ret = pn_module_user_locked(0, getuid(), &used);
+	trial->no_module = ret == -ENODEV || ret == -EACCES;
+	if (ret)
 		return false;
 	take_used(out, used, PN_OBSERVER_MODULE);
 	return true;
@@ -52,7 +58,7 @@ static bool ask_module(struct pn_preflight *out)
 
 static void look_at_left(struct pn_preflight *out, struct pn_trial *trial)
 {
-	if (ask_module(out))
+	if (ask_module(out, trial))
 		return;
 	if (!pn_trial_left(trial, out->limited, out->limit, &out->left, &out->left_at_most)) {
 		out->observer = PN_OBSERVER_TRIAL;

@@ -358,11 +358,30 @@ static void foreseen(void)
 	CHECK(preflight(&by_user, 2).observer == PN_OBSERVER_TRIAL && node_is_closed());
 }
 
+/* What is not there costs once, not each time; an answer that failed may come the next time. */
+static void asked_for_once(void)
+{
+	struct pn_preflight out = {.charged = 2};
+	struct pn_trial trial;
+
+	become_nobody();
+	limit_to(64);
+	for (int err = 0; err < 3; err++) {
+		node_is(err == 1 ? ENOENT : err == 2 ? EACCES : 0, err ? 0 : EINTR, 50);
+		pn_trial_init(&trial);
+		for (int i = 0; i < 3; i++)
+			pn_preflight_look(&out, &by_user, &trial);
+		CHECK(out.observer == PN_OBSERVER_TRIAL && node.opened == (err ? 1 : 3));
+		pn_trial_close(&trial);
+	}
+}
+
 static void a_refusal_and_what_comes_before(void **state)
 {
 	(void)state;
 	run_child(explained);
 	run_child(foreseen);
+	run_child(asked_for_once);
 }
 
 int main(void)
