@@ -90,6 +90,8 @@ int pins_run(const struct command *command, int argc, char **argv)
 	status = pins_options(command, argc, argv, &request);
 	if (status >= 0)
 		return status;
+	if (request.kernel)
+		return pins_kernel(&request);
 	if (request.watch)
 		return pins_watch(&request);
 	if (request.listen)

@@ -24,6 +24,7 @@ struct pins_request {
 	enum pn_pins_rows rows; /* of CSV */
 	const char *output;     /* file, or NULL for standard output */
 	bool watch;
+	bool kernel;          /* the companion module's table instead of a report */
 	const char *listen;   /* ADDR[:PORT] */
 	bool allow_remote;    /* an address that is not loopback may be listened at */
 	const char *record;   /* file */
@@ -44,6 +45,7 @@ struct pn_pins_report *pins_report(const struct pins_request *request);
 
 /* Each returns the exit status. */
 int pins_print(const struct pins_request *request);
+int pins_kernel(const struct pins_request *request);
 int pins_watch(const struct pins_request *request);
 int pins_listen(const struct pins_request *request);
 int pins_record(const struct pins_request *request);

@@ -20,7 +20,7 @@ const char pins_help[] =
 	"      --pid N            only this process\n"
 	"      --measure-user     also measure what all processes of this user have locked\n"
 	"                         together, which no file shows (forks a child, takes about a\n"
-	"                         millisecond)\n"
+	"                         millisecond; not where the companion module tells it)\n"
 	"      --quick            do not look into /proc/PID/maps, smaps and fd of processes\n"
 	"      --prune            then remove the ledgers of processes that are gone\n\n"
 	"How it is shown (one of them; without: a table of every mapping):\n"
@@ -30,6 +30,9 @@ const char pins_help[] =
 	"      --prometheus       Prometheus's text format\n"
 	"      --events           instead, what happened last to each domain, and why what failed\n"
 	"                         did (with --json: schema \"pinion.events/1\")\n"
+	"      --kernel           instead, every pin of this host that is held through the\n"
+	"                         companion module, by whomever (root; with --json: schema\n"
+	"                         \"pinion.kernel-pins/1\")\n"
 	"      --output FILE      to this file, which is replaced at once when it is whole\n\n"
 	"More than once (one of them):\n"
 	"      --watch [SECONDS]  a live view on a terminal; q ends it, arrows scroll\n"
@@ -53,6 +56,7 @@ enum {
 	OPT_PROMETHEUS,
 	OPT_OUTPUT,
 	OPT_QUICK,
+	OPT_KERNEL,
 	OPT_WATCH,
 	OPT_LISTEN,
 	OPT_REMOTE,
@@ -74,6 +78,7 @@ static const struct option options[] = {
 	{"csv", optional_argument, NULL, OPT_CSV},
 	{"prometheus", no_argument, NULL, OPT_PROMETHEUS},
 	{"output", required_argument, NULL, OPT_OUTPUT},
+	{"kernel", no_argument, NULL, OPT_KERNEL},
 	{"quick", no_argument, NULL, OPT_QUICK},
 	{"watch", optional_argument, NULL, OPT_WATCH},
 	{"listen", required_argument, NULL, OPT_LISTEN},
@@ -90,6 +95,7 @@ static const struct option options[] = {
 struct given {
 	const char *format;
 	bool interval, count;
+	bool other; /* than --kernel and --json */
 };
 
 static int refuse(const struct pins_request *request, const char *text)
@@ -195,6 +201,9 @@ static int take(struct pins_request *request, struct given *given, int code, int
 		return -1;
 	case 'p':
 		return take_pid(request);
+	case OPT_KERNEL:
+		request->kernel = true;
+		return -1;
 	case OPT_QUICK:
 		request->query.quick = true;
 		return -1;
@@ -231,6 +240,10 @@ static int check(const struct pins_request *request, const struct given *given)
 {
 	bool once = !request->watch && !request->listen && !request->record && !request->plot;
 
+	if (request->kernel && given->other)
+		return refuse(request,
+			"--kernel shows what the companion module holds, as a table or with "
+			"--json: nothing else goes with it");
 	if (request->watch + !!request->listen + !!request->record > 1)
 		return refuse(request, "--watch, --listen and --record: one of them at a time");
 	if (request->plot && (request->watch || request->listen))
@@ -276,6 +289,7 @@ int pins_options(const struct command *command, int argc, char **argv, struct pi
 	while ((code = next_option(command, argc, argv, options, &status)) != -1) {
 		if (code == 'h' || code == '?')
 			return status;
+		given.other |= code != OPT_KERNEL && code != 'j';
 		status = take(request, &given, code, argc, argv);
 		if (status >= 0)
 			return status;

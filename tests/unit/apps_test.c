@@ -10,6 +10,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "kernel_pins.h"
 #include "pairing.h"
 #include "parse.h"
 
@@ -173,6 +174,48 @@ static void ports_are_paired_and_the_last_one_loops(void **state)
 	assert_int_equal(pairing_peer(3, 4), 2);
 }
 
+static void the_kernels_pins_are_read(void **state)
+{
+	char whole[] = "12 1000 a\\040b mm wxfe 5 4 9\n", least[] = "0 4294967295  user r 0 0 0",
+	     latin[] = "1 0 \351t\351 user re 1 1 1\n";
+	struct kernel_pin pin;
+
+	(void)state;
+	assert_int_equal(kernel_pin_parse(whole, &pin), 0);
+	assert_int_equal(pin.pid, 12);
+	assert_int_equal(pin.uid, 1000);
+	assert_string_equal(pin.program, "a\\040b");
+	assert_true(!pin.user && pin.write && pin.exclusive && pin.file && pin.exempt);
+	assert_true(pin.pages == 5 && pin.pinned == 4 && pin.owner_charged == 9);
+	/* A process may call itself nothing at all. */
+	assert_int_equal(kernel_pin_parse(least, &pin), 0);
+	assert_string_equal(pin.program, "");
+	assert_true(pin.user && pin.uid == UINT32_MAX && !pin.write && !pin.exempt);
+	assert_int_equal(kernel_pin_parse(latin, &pin), 0);
+	assert_string_equal(pin.program, "?t?");
+	assert_true(pin.exempt && !pin.exclusive);
+}
+
+static void other_lines_are_not(void **state)
+{
+	static const char *const bad[] = {"", "\n", KERNEL_PINS_HEADER, "1 2 a mm r 1 1",
+		"1 2 a mm r 1 1 1 ", "1 2 a mm r 1 1 1 1", "-1 2 a mm r 1 1 1",
+		"1 4294967296 a mm r 1 1 1", "1 2 a none r 1 1 1", "1 2 a mm  1 1 1",
+		"1 2 a mm x 1 1 1", "1 2 a mm rz 1 1 1", "1 2 a mm r 1 1 0x1",
+		"1 2 a mm r 1 9223372036854775808 1",
+		"1 2 "
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		" mm r 1 1 1"};
+	struct kernel_pin pin;
+	char line[256];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		strcpy(line, bad[i]);
+		assert_int_equal(kernel_pin_parse(line, &pin), -EINVAL);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -184,6 +227,8 @@ int main(void)
 		cmocka_unit_test(lists_are_known_if_every_name_is),
 		cmocka_unit_test(sizes_are_written_exactly_or_with_a_decimal),
 		cmocka_unit_test(ports_are_paired_and_the_last_one_loops),
+		cmocka_unit_test(the_kernels_pins_are_read),
+		cmocka_unit_test(other_lines_are_not),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -179,6 +179,14 @@ class CommandLine(unittest.TestCase):
         self.assertIn("empty", run("--output", "", status=2))
         self.assertFalse(os.path.exists("x.db"))
 
+    def test_kernel_without_the_module(self):
+        if os.path.exists("/sys/module/pinion"):
+            self.skipTest("it is loaded here; the suites in virtual machines look at that")
+        for more in ([], ["--json"]):
+            self.assertIn("companion module is not loaded", run("--kernel", *more, status=1))
+        for more in (["--summary"], ["--pid", "1"], ["--watch"], ["--record", path("x.db")], ["--measure-user"]):
+            self.assertIn("nothing else goes with it", run("--kernel", *more, status=2))
+
     def test_help(self):
         for option in ("--watch", "--listen", "--allow-remote", "--record", "--plot", "--csv", "--prometheus"):
             self.assertIn(option, run("--help"))
