@@ -50,7 +50,7 @@ SUITES = {"accounting": MACHINE, "plan": MACHINE, "traffic": MACHINE, "modes": M
           "devices": MACHINE,
           "lifecycle": LIFE, "backends": BELOW, "noiommu": ["--iommu", "none", *BELOW], "dma": DMA, "faults": DMA,
           "ways": WAYS, "charges": WAYS, "explain": EXPLAIN, "loop": LOOP, "numa": NUMA, "no-iommu": NO_IOMMU,
-          "kmod": KMOD, "kmod-movable": KMOD_MOVABLE}
+          "kmod": KMOD, "observer": KMOD, "kmod-movable": KMOD_MOVABLE}
 # What a kernel does not run, and why.
 SAME_KERNEL = "the kernel code under test is that of 6.12, which runs it"
 SAME_DRIVER = "the drivers and modes under test are the same user-space code on every kernel; 6.12 and stock-6.1 run it"
@@ -65,9 +65,9 @@ LEFT_OUT = {
                    "devices": SAME_DRIVER, "numa": PLACED},
     "stock-6.1": {"noiommu": NO_NOIOMMU, "faults": NO_FAULTS, "loop": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
     "6.12": {"faults": NO_FAULTS},
-    "6.12-iommufd-container": {"kmod": SAME_KERNEL, "kmod-movable": SAME_KERNEL, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
+    "6.12-iommufd-container": {"kmod": SAME_KERNEL, "observer": SAME_KERNEL, "kmod-movable": SAME_KERNEL, "dma": SAME_KERNEL, "faults": NO_FAULTS, "loop": SAME_DRIVER, "modes": SAME_DRIVER,
                                "devices": SAME_DRIVER, "numa": PLACED, "no-iommu": REFUSED},
-    "6.12-debug": {"plan": SLOW, "kmod-movable": SLOW, "ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
+    "6.12-debug": {"plan": SLOW, "observer": SLOW, "kmod-movable": SLOW, "ways": SLOW, "explain": SLOW, "lifecycle": SLOW, "backends": SLOW, "loop": SLOW,
                    "modes": SLOW, "devices": SLOW, "numa": SLOW, "no-iommu": SLOW},
 }
 
