@@ -98,6 +98,9 @@ int pinion_drain(struct pinion_drain *arg)
 		return ret;
 	pages = kvmalloc_array(PINION_BATCH, sizeof(*pages), GFP_KERNEL);
 	end = jiffies + msecs_to_jiffies(arg->timeout_ms);
+	/* No earlier than asked: the tick that goes on now may be all but over. */
+	if (arg->timeout_ms)
+		end++;
 	ret = pages ? wait_until_none(&range, pages, &arg->left, end) : -ENOMEM;
 	/* When the kernel makes the call again, it goes on with the time that is left. */
 	if (ret == -ERESTARTSYS)
