@@ -26,6 +26,18 @@ static uint64_t tables(uint64_t pages)
 }
 
 /*
+ * No memory to look with. A file of /proc/PID that no inode can be had for is not there
+ * (fs/proc/base.c:proc_pident_instantiate says ENOENT); one of all processes says ENOMEM.
+ */
+static bool cannot_look(int ret)
+{
+	char text[4096];
+
+	return ret == -ENOMEM ||
+	       (ret && pn_read_file("/proc/meminfo", text, sizeof(text)) == -ENOMEM);
+}
+
+/*
  * What a refused mapping had so far is freed a little later; until then not even a file of /proc
  * can be opened in a control group that is full.
  */
@@ -35,11 +47,11 @@ static int room_of_group(struct pn_cgroup_room *group)
 	int ret, i;
 
 	ret = pn_cgroup_room(group);
-	for (i = 0; i < 10 && ret == -ENOMEM; i++) {
+	for (i = 0; i < 10 && cannot_look(ret); i++) {
 		nanosleep(&pause, NULL);
 		ret = pn_cgroup_room(group);
 	}
-	return ret;
+	return cannot_look(ret) ? -ENOMEM : ret;
 }
 
 /* Whether it was out of room when the mapping was refused is not seen; that it ran out of it, and
