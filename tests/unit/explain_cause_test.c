@@ -32,6 +32,7 @@ static size_t vma_count;
 static struct pn_hugepages pool;
 /* How many files can still be opened, and how many then cannot for want of memory. */
 static unsigned int opened_before, no_memory;
+static bool own_files_vanish;
 
 ssize_t __wrap_pn_read_file(const char *path, char *buf, size_t size);
 int __wrap_pn_read_u64(const char *path, uint64_t *value);
@@ -44,7 +45,7 @@ ssize_t __wrap_pn_read_file(const char *path, char *buf, size_t size)
 		opened_before--;
 	} else if (no_memory) {
 		no_memory--;
-		return -ENOMEM;
+		return own_files_vanish && strstr(path, "/self/") ? -ENOENT : -ENOMEM;
 	}
 	for (size_t i = 0; i < file_count; i++) {
 		if (!strcmp(files[i].path, path))
@@ -204,6 +205,12 @@ static void group_is_so_full_that_it_cannot_be_asked(void **state)
 		assert_true(no_room(16));
 		assert_non_null(strstr(said, "not even its figures can be read"));
 	}
+	/* The kernel says of a process's own files that they do not exist then. */
+	opened_before = 0;
+	no_memory = 1000;
+	own_files_vanish = true;
+	assert_true(no_room(16));
+	own_files_vanish = false;
 	assert_non_null(strstr(said, "not even its figures can be read"));
 	assert_non_null(strstr(said, "memory.max"));
 }
