@@ -381,11 +381,10 @@ static bool plain(const struct pn_pins_report *report)
 }
 
 /* Limit 64: what the meter sees, and which of them it is. */
-static void check_meter(struct rig *rig, enum pn_observer observer)
+static void check_meter(struct rig *rig, enum pn_observer observer, uint64_t pages)
 {
 	struct pn_figure figure;
 	struct pn_pins_report *report;
-	pid_t child = beside(rig, hold_ring);
 
 	open_device(rig);
 	CHECK(!map(rig, 0, 12));
@@ -395,33 +394,22 @@ static void check_meter(struct rig *rig, enum pn_observer observer)
 		return;
 	CHECK(plain(report));
 	figure = report->processes[0].observed[PN_COUNTER_USER_LOCKED];
-	CHECK(figure.observer == observer && figure.pages == (rig->by_user ? 22 : 10));
+	CHECK(figure.observer == observer && figure.pages == pages);
 	pn_pins_report_free(report);
-	end(child);
 }
 
 static void case_meter(struct rig *rig)
 {
-	check_meter(rig, PN_OBSERVER_METER);
+	pid_t child = beside(rig, hold_ring);
+
+	check_meter(rig, PN_OBSERVER_METER, rig->by_user ? 22 : 10);
+	end(child);
 }
 
-/* io_uring is turned off by whoever runs this, once the other process has its ring. */
+/* io_uring is turned off by whoever runs this: no other process has a ring. */
 static void case_meter_zerocopy(struct rig *rig)
 {
-	struct pn_figure figure;
-	struct pn_pins_report *report;
-
-	open_device(rig);
-	CHECK(!map(rig, 0, 12));
-	clear_up();
-	CHECK(!pn_domain_pins(rig->domain, true, &report));
-	if (failures)
-		return;
-	CHECK(plain(report));
-	figure = report->processes[0].observed[PN_COUNTER_USER_LOCKED];
-	CHECK(figure.observer == PN_OBSERVER_METER_ZEROCOPY);
-	CHECK(figure.pages == (rig->by_user ? 12 : 0));
-	pn_pins_report_free(report);
+	check_meter(rig, PN_OBSERVER_METER_ZEROCOPY, rig->by_user ? 12 : 0);
 	/* A refusal is explained as well as ever. */
 	CHECK(map(rig, 0, 53) == -ENOMEM && names_counter(rig) && tells("short by 1;"));
 	CHECK(tells(rig->by_user ? "(meter-zerocopy)" : "(proc)"));
