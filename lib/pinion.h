@@ -14,5 +14,6 @@
 #include "pn_plan.h"
 #include "pn_port.h"
 #include "pn_ring.h"
+#include "pn_worker.h"
 
 #endif
