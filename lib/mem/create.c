@@ -127,26 +127,6 @@ static int bind_to_node(const struct pn_region *region, int node)
 	return ret;
 }
 
-/*
- * Bring every page in by writing. MADV_POPULATE_WRITE (Linux 5.14) reports what a touch would
- * answer with SIGBUS; before it, fallocate() allocates the pages of both kinds of file or fails,
- * and touching is safe after that.
- */
-static int populate(const struct pn_region *region)
-{
-	uint64_t offset;
-	int ret;
-
-	ret = pn_populate(region->vaddr, region->size, true);
-	if (ret != -EINVAL)
-		return ret;
-	if (fallocate(region->fd, 0, 0, (off_t)region->size))
-		return -errno;
-	for (offset = 0; offset < region->size; offset += region->page_size)
-		*((volatile char *)region->vaddr + offset) = 0;
-	return 0;
-}
-
 /* mm/mmap.c: do_mmap() has EAGAIN for memory that is to be locked and does not fit
  * (mlock_future_ok()), hugepages included. */
 static int fail_map(int err, const struct pn_region *region, int node)
@@ -186,7 +166,9 @@ static int build(struct pn_region *region, const struct pn_region_opts *opts)
 			region->size, strerror(errno));
 		goto close_fd;
 	}
-	region->vaddr = pn_map_somewhere(region->size, PROT_READ | PROT_WRITE, region->fd, 0);
+	region->guard = opts->guard ? PN_GUARD : 0;
+	region->vaddr =
+		pn_map_guarded(region->size, PROT_READ | PROT_WRITE, region->fd, 0, region->guard);
 	if (region->vaddr == MAP_FAILED) {
 		ret = fail_map(errno, region, opts->numa_node);
 		goto close_fd;
@@ -194,10 +176,12 @@ static int build(struct pn_region *region, const struct pn_region_opts *opts)
 	ret = bind_to_node(region, opts->numa_node);
 	if (ret)
 		goto unmap;
-	ret = populate(region);
+	ret = pn_region_populate(region, opts);
 	if (ret) {
 		/* hugetlb answers a missing page with EFAULT (VM_FAULT_SIGBUS); to the caller it is
-		 * memory. */
+		 * memory. What is there already would count as somebody else's. */
+		if (huge && ftruncate(region->fd, 0))
+			pn_log(PN_LOG_INFO, "emptying the file: %s", strerror(errno));
 		ret = huge ? pn_fail_no_hugepages(
 				     ENOMEM, region->size, region->page_size, opts->numa_node)
 			   : pn_fail(-ret, "bringing in %" PRIu64 " bytes of memory: %s",
@@ -213,7 +197,7 @@ static int build(struct pn_region *region, const struct pn_region_opts *opts)
 	return 0;
 
 unmap:
-	munmap(region->vaddr, region->size);
+	pn_unmap_guarded(region->vaddr, region->size, region->guard);
 	region->dont_fork = false;
 close_fd:
 	close(region->fd);

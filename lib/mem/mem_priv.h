@@ -39,7 +39,8 @@ struct pn_region {
 	/* The memory file, of which the region is the part at offset; or a dma-buf; -1: neither. */
 	int fd;
 	uint64_t offset;
-	bool dma_buf; /* fd is a dma-buf of exactly this range of a BAR */
+	bool dma_buf;   /* fd is a dma-buf of exactly this range of a BAR */
+	uint64_t guard; /* bytes before and behind it that are nobody's */
 	bool writable;
 	bool dont_fork;        /* kept from children by us */
 	uint64_t zero_pages;   /* which were the zero page when it was made, at most */
@@ -99,6 +100,15 @@ int pn_region_check_opts(
  * anywhere. MAP_FAILED with errno on failure.
  */
 void *pn_map_somewhere(uint64_t size, int prot, int fd, uint64_t offset);
+
+/* The same with so many bytes before and behind that nothing is in, and no access works. */
+#define PN_GUARD (UINT64_C(64) << 10)
+void *pn_map_guarded(uint64_t size, int prot, int fd, uint64_t offset, uint64_t guard);
+void pn_unmap_guarded(void *vaddr, uint64_t size, uint64_t guard);
+
+/* populate.c: bring in every page of new memory by writing. 0 or a negative errno; hugetlb answers
+ * a missing page with EFAULT. No error text. */
+int pn_region_populate(const struct pn_region *region, const struct pn_region_opts *opts);
 
 /* The node that the page at an address is on, or PN_NODE_ANY. */
 int pn_node_of(void *vaddr);

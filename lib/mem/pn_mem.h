@@ -52,11 +52,21 @@ struct pn_region_opts {
 	 * memory is pinned copies it, and fails with ENOMEM where hugepages for the copy are
 	 * missing. */
 	bool keep_on_fork;
+	/** New memory: nothing is mapped in the 64 KiB before and behind it, so that a program that
+	 * goes on over its end gets a SIGSEGV there. (A device has nothing mapped there anyway.) */
+	bool guard;
+	/** New memory: threads that bring its pages in, on its node; 0: one for each GiB, as far as
+	 * there are processors. */
+	unsigned int populate_threads;
+	/** New memory: called by the thread that makes the region, now and then, with the bytes
+	 * that are there and the size; the last time both are the same. */
+	void (*progress)(void *arg, uint64_t done, uint64_t size);
+	void *progress_arg;
 };
 
-#define PN_REGION_OPTS_INIT                                               \
-	{                                                                 \
-		0, PN_BACKING_AUTO, PN_NODE_ANY, NULL, NULL, false, false \
+#define PN_REGION_OPTS_INIT                                                                     \
+	{                                                                                       \
+		0, PN_BACKING_AUTO, PN_NODE_ANY, NULL, NULL, false, false, false, 0, NULL, NULL \
 	}
 
 /** What a region is. Pointers belong to the region. */

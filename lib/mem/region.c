@@ -182,13 +182,14 @@ int pn_region_destroy(struct pn_region *region)
 	users = __atomic_load_n(&region->users, __ATOMIC_ACQUIRE);
 	if (users)
 		return pn_fail(EBUSY,
-			"region \"%s\" is still in use by %u mappings or heaps; unmap and destroy "
+			"region \"%s\" is still in use by %u mappings, heaps or pins; unmap, "
+			"unpin and destroy "
 			"those first",
 			region->name, users);
 	if (region->backing == PN_BACKING_RANGE)
 		pn_range_release(region);
 	else
-		munmap(region->vaddr, region->size);
+		pn_unmap_guarded(region->vaddr, region->size, region->guard);
 	if (region->fd >= 0)
 		close(region->fd);
 	/* The device or the last of its regions: the number is for both. */
