@@ -20,17 +20,26 @@ struct command {
 int devices_run(const struct command *command, int argc, char **argv);
 int backends_run(const struct command *command, int argc, char **argv);
 int pins_run(const struct command *command, int argc, char **argv);
+int hugepages_run(const struct command *command, int argc, char **argv);
 int plan_run(const struct command *command, int argc, char **argv);
 
 extern const char devices_help[];
 extern const char backends_help[];
 extern const char pins_help[];
 extern const char plan_help[];
+extern const char hugepages_help[];
 
 /* The next option of a command, as getopt_long() gives it; 'h' and what it does not know are dealt
  * with here: then *status is set and the command returns it. -1: no more. */
 int next_option(const struct command *command, int argc, char **argv, const struct option *options,
 	int *status);
+/* The same for a command that takes operands: they stand at argv[optind] when it returns -1. */
+int next_option_before(const struct command *command, int argc, char **argv,
+	const struct option *options, int *status);
+
+/* The same with letters of the command's own: as getopt_long() takes them, ":h" among them. */
+int next_letter(const struct command *command, int argc, char **argv, const char *letters,
+	const struct option *options, int *status);
 
 /* The events in a report that was asked for them. 0 or a negative errno after a complaint. */
 struct pn_pins_report;

@@ -22,6 +22,8 @@ static const struct command commands[] = {
 	{"pins", "who pins which memory, and which counter is charged for it", pins_help, pins_run},
 	{"plan", "which RLIMIT_MEMLOCK and hugepages will be needed, and how to set them",
 		plan_help, plan_run},
+	{"hugepages", "how many there are and are free; as root: reserve more", hugepages_help,
+		hugepages_run},
 	{"help", "what a command does and takes", help_help, help_run},
 };
 
@@ -71,26 +73,21 @@ static int help_run(const struct command *command, int argc, char **argv)
 		complain("%s: one command at a time", command->name);
 		return EXIT_USAGE;
 	}
-	which = find(argv[1]);
+	which = strcmp(argv[1], "--help") && strcmp(argv[1], "-h") ? find(argv[1]) : command;
 	return which ? print_command_help(which) : unknown_command(argv[1]);
 }
 
-int next_option(const struct command *command, int argc, char **argv, const struct option *options,
-	int *status)
+/* An option, wherever operands stand. */
+static int next_any(const struct command *command, int argc, char **argv, const char *letters,
+	const struct option *options, int *status)
 {
 	int code;
 
 	opterr = 0;
-	code = getopt_long(argc, argv, ":h", options, NULL);
+	code = getopt_long(argc, argv, letters, options, NULL);
 	if (code == 'h') {
 		*status = print_command_help(command);
 		return 'h';
-	}
-	if (code == -1 && optind < argc) {
-		complain("%s: unexpected '%s'; try 'pinion help %s'", command->name, argv[optind],
-			command->name);
-		*status = EXIT_USAGE;
-		return '?';
 	}
 	if (code != '?' && code != ':')
 		return code;
@@ -98,6 +95,31 @@ int next_option(const struct command *command, int argc, char **argv, const stru
 		code == ':' ? "no value for" : "unknown option", argv[optind - 1], command->name);
 	*status = EXIT_USAGE;
 	return '?';
+}
+
+int next_option_before(const struct command *command, int argc, char **argv,
+	const struct option *options, int *status)
+{
+	return next_any(command, argc, argv, ":h", options, status);
+}
+
+int next_letter(const struct command *command, int argc, char **argv, const char *letters,
+	const struct option *options, int *status)
+{
+	int code = next_any(command, argc, argv, letters, options, status);
+
+	if (code != -1 || optind >= argc)
+		return code;
+	complain("%s: unexpected '%s'; try 'pinion help %s'", command->name, argv[optind],
+		command->name);
+	*status = EXIT_USAGE;
+	return '?';
+}
+
+int next_option(const struct command *command, int argc, char **argv, const struct option *options,
+	int *status)
+{
+	return next_letter(command, argc, argv, ":h", options, status);
 }
 
 static int run(int argc, char **argv)

@@ -60,9 +60,13 @@ int pn_hugepages_read(struct pn_hugepages *out, uint64_t page_size, int numa_nod
 	ret = read_pool_file(dir, "nr_hugepages", &out->total);
 	if (!ret)
 		ret = read_pool_file(dir, "free_hugepages", &out->free);
+	if (!ret)
+		ret = read_pool_file(dir, "surplus_hugepages", &out->surplus);
 	/* The reserve is kept for the machine, not for a node. */
 	if (!ret && numa_node == PN_NODE_ANY)
 		ret = read_pool_file(dir, "resv_hugepages", &out->reserved);
+	if (!ret && numa_node == PN_NODE_ANY)
+		ret = read_pool_file(dir, "nr_overcommit_hugepages", &out->overcommit);
 	if (ret == -ENOENT)
 		return pn_fail(ENOENT, "the kernel has no pool of %s hugepages%s (%s is not there)",
 			pn_size_text(page_size, size),
@@ -88,6 +92,35 @@ static const char *reserve_command(uint64_t page_size, int node, uint64_t pages,
 	return buf;
 }
 
+/* There are enough in the pool: who else has a say? */
+static int fail_though_free(
+	int err, uint64_t pages, uint64_t page_size, const char *where, uint64_t free)
+{
+	struct pn_hugepages_limit limit;
+	char size[32], file[48];
+
+	if (!pn_hugepages_room(&limit, page_size) && limit.left / page_size < pages) {
+		snprintf(file, sizeof(file), "hugetlb.%" PRIu64 "%s%s",
+			page_size >= PN_PAGE_1G ? page_size >> 30 : page_size >> 20,
+			page_size >= PN_PAGE_1G ? "GB" : "MB", limit.reservation ? ".rsvd" : "");
+		return pn_fail(err,
+			"%" PRIu64 " pages of %s%s are needed, and %" PRIu64
+			" are free, but the control group %s lets it have %" PRIu64
+			" bytes: its %s.max is %" PRIu64 " bytes, of which %" PRIu64
+			" are in use, short by %" PRIu64
+			" (containers: hugepageLimits, Kubernetes: the hugepages resource); raise "
+			"it, as root: echo %" PRIu64 " > /sys/fs/cgroup%s/%s.max",
+			pages, pn_size_text(page_size, size), where, free, limit.path, limit.left,
+			file, limit.max, limit.used, pages * page_size - limit.left,
+			limit.used + pages * page_size, limit.path[1] ? limit.path : "", file);
+	}
+	return pn_fail(err,
+		"%" PRIu64 " pages of %s%s could not be taken (%s) though %" PRIu64
+		" are free: look at the hugetlb limit of the cgroup "
+		"(hugetlb.*.max in /sys/fs/cgroup) and at the memory policy",
+		pages, pn_size_text(page_size, size), where, strerror(err), free);
+}
+
 /* Say why a region of hugepages cannot be had, with the pool's numbers and the command that
  * enlarges it. */
 int pn_fail_no_hugepages(int err, uint64_t bytes, uint64_t page_size, int node)
@@ -102,12 +135,7 @@ int pn_fail_no_hugepages(int err, uint64_t bytes, uint64_t page_size, int node)
 		return -err; /* the reason is set: no such pool */
 	promised = pool.reserved < pool.free ? pool.reserved : pool.free;
 	if (pool.free - promised >= pages)
-		return pn_fail(err,
-			"%" PRIu64 " pages of %s%s could not be taken (%s) though %" PRIu64
-			" are free: look at the hugetlb limit of the cgroup "
-			"(hugetlb.*.max in /sys/fs/cgroup) and at the memory policy",
-			pages, pn_size_text(page_size, size), where, strerror(err),
-			pool.free - promised);
+		return fail_though_free(err, pages, page_size, where, pool.free - promised);
 	return pn_fail(err,
 		"%" PRIu64 " pages of %s%s are needed, %" PRIu64 " are free (%" PRIu64
 		" in the pool, %" PRIu64 " in use or promised); reserve more as root: %s",

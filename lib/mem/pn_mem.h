@@ -230,6 +230,8 @@ struct pn_hugepages {
 	uint64_t free;      /**< not allocated (free_hugepages) */
 	uint64_t reserved;  /**< promised to mappings, not allocated yet (resv_hugepages); 0 for one
 			       node */
+	uint64_t surplus; /**< of total, made beyond the pool's size: they go when they are free */
+	uint64_t overcommit; /**< how many of those there may be; 0 for one node */
 };
 
 /**
@@ -242,6 +244,29 @@ struct pn_hugepages {
  * not parse.
  */
 PN_API int pn_hugepages_read(struct pn_hugepages *out, uint64_t page_size, int numa_node);
+
+/**
+ * Read all pools: of each size, from the smallest on, first that of the machine, then those of its
+ * nodes.
+ *
+ * @param[out] out room for so many
+ * @return how many there are, of which room are written; 0 if the kernel has none; -EIO.
+ */
+PN_API int pn_hugepages_list(struct pn_hugepages *out, unsigned int room);
+
+/** What control groups (v2) leave this process of hugepages of one size. */
+struct pn_hugepages_limit {
+	char path[600];     /**< of the group that leaves least, below /sys/fs/cgroup */
+	bool reservation;   /**< its hugetlb.SIZE.rsvd.max, not hugetlb.SIZE.max */
+	uint64_t max, used; /**< bytes */
+	uint64_t left;      /**< bytes */
+};
+
+/**
+ * Find the tightest of the limits of the process's control group and those above it.
+ * @return 0; -ENOENT if there is none, or it cannot be seen. No error text.
+ */
+PN_API int pn_hugepages_room(struct pn_hugepages_limit *out, uint64_t page_size);
 
 /**
  * Create a heap over a region that is mapped for DMA as one run.
