@@ -148,6 +148,33 @@ PN_API int pn_domain_destroy(struct pn_domain *domain);
 PN_API int pn_domain_map(struct pn_domain *domain, struct pn_region *region, uint64_t offset,
 	uint64_t len, enum pn_prot prot, uint64_t *iova);
 
+/** How a heap of domains grows. Start from PN_DOMAIN_HEAP_OPTS_INIT. */
+struct pn_domain_heap_opts {
+	struct pn_region_opts region; /**< of the regions that it makes; texts are copied */
+	uint64_t step; /**< bytes: it grows by multiples of this power of two; 0: 2 MiB, or a page
+			  if that is larger */
+	uint64_t max;  /**< bytes of all its regions; 0: as much as limits and memory allow */
+	bool check;    /**< as of struct pn_heap_opts */
+};
+
+#define PN_DOMAIN_HEAP_OPTS_INIT                 \
+	{                                        \
+		PN_REGION_OPTS_INIT, 0, 0, false \
+	}
+
+/**
+ * A heap that has no memory yet, and makes regions when it is asked for blocks: each is mapped in
+ * all of the domains, at the same IOVAs, for reading and writing, and stays so until
+ * pn_heap_trim() or pn_heap_destroy(), which unmaps what no block is in. A mapping that the limit
+ * does not allow is the reason that pn_heap_alloc() gives.
+ *
+ * @param[out] out the heap; the caller owns it, and destroys it before the domains
+ * @param domains  count of them; not 0
+ * @return 0; -EINVAL; -ENOMEM. Thread-safety: any thread.
+ */
+PN_API int pn_domain_heap(struct pn_heap **out, struct pn_domain *const *domains, size_t count,
+	const struct pn_domain_heap_opts *opts);
+
 /**
  * Ask what a mapping would be charged and whether that fits under the limit now. Nothing is mapped,
  * no child is made; some microseconds.

@@ -222,4 +222,7 @@ int pn_filesystem_pins(dev_t device, char type[32]);
 /* "2 MiB", "1 GiB", "4 KiB" for the page sizes, else a number of bytes; text belongs to buf. */
 const char *pn_size_text(uint64_t bytes, char buf[32]);
 
+/* heap.c. The region that a block lies in; NULL: no block of this heap. */
+const struct pn_region *pn_heap_region(const struct pn_heap *heap, const void *block);
+
 #endif

@@ -15,7 +15,7 @@ extern "C" {
 
 /** A run of memory that can be mapped for DMA. */
 struct pn_region;
-/** Hands out blocks of one region that is mapped at one run of IOVAs. */
+/** Hands out blocks of regions, each of which is mapped at one run of IOVAs. */
 struct pn_heap;
 
 #define PN_PAGE_4K (UINT64_C(1) << 12)
@@ -269,22 +269,83 @@ struct pn_hugepages_limit {
 PN_API int pn_hugepages_room(struct pn_hugepages_limit *out, uint64_t page_size);
 
 /**
+ * Where a heap gets more memory from when it is full, and gives it back when it has too much;
+ * that of pn_domain_heap() maps what it makes. The functions run in the thread that asked the
+ * heap, one at a time, and must not call that heap.
+ */
+struct pn_heap_source {
+	/**
+	 * @param bytes       that one block needs, its alignment included: the region has at least
+	 *                    this many
+	 * @param[out] region writable memory, mapped for DMA as one run
+	 * @param[out] iova   IOVA of its first byte
+	 * @return 0, or a negative errno with its reason
+	 */
+	int (*grow)(void *arg, uint64_t bytes, struct pn_region **region, uint64_t *iova);
+	/** Take a region back that grow() made. @return 0, or a negative errno with its reason: it
+	 * stays in the heap then. */
+	int (*shrink)(void *arg, struct pn_region *region, uint64_t iova);
+	void (*close)(void *arg); /**< the heap is gone; may be NULL */
+	void *arg;
+};
+
+/** How a heap is to work. Start from PN_HEAP_OPTS_INIT. */
+struct pn_heap_opts {
+	/** Look for what programs do wrong: 64 bytes or more before and behind each block are
+	 * watched, and so is memory that is free. Costs memory, and time for every byte. */
+	bool check;
+	const struct pn_heap_source *source; /**< copied; NULL: the heap does not grow by itself */
+};
+
+#define PN_HEAP_OPTS_INIT   \
+	{                   \
+		false, NULL \
+	}
+
+/**
  * Create a heap over a region that is mapped for DMA as one run.
  *
  * @param[out] out the heap; the caller owns it
  * @param region   memory; stays in use (pn_region_destroy() gives -EBUSY) until the heap is
- * destroyed
+ * destroyed. Nobody else may write to it
  * @param iova     IOVA of the region's first byte
  * @return 0; -EACCES if the region is not writable; -EOPNOTSUPP for a part of a BAR; -ENOMEM.
  */
 PN_API int pn_heap_create(struct pn_heap **out, struct pn_region *region, uint64_t iova);
 
 /**
- * Destroy a heap. Blocks still handed out become invalid.
- * @return 0; -EBUSY if blocks are still handed out (the text says how many and how many bytes);
- * nothing is freed then.
+ * The same with options, and, if region is NULL, without memory: it comes with pn_heap_add(), or
+ * from the source when it is needed.
+ */
+PN_API int pn_heap_create_with(struct pn_heap **out, struct pn_region *region, uint64_t iova,
+	const struct pn_heap_opts *opts);
+
+/**
+ * Destroy a heap, and give what its source made back to it.
+ * @return 0; -EBUSY if blocks are still handed out (the text says how many and how many bytes), or
+ * the error of the source: then it is as it was, but for regions that are given back already.
  */
 PN_API int pn_heap_destroy(struct pn_heap *heap);
+
+/**
+ * Add a region, mapped as one run. Blocks never reach over the end of a region.
+ * @return 0; -EEXIST if the heap has it; as pn_heap_create(). Thread-safety: any thread.
+ */
+PN_API int pn_heap_add(struct pn_heap *heap, struct pn_region *region, uint64_t iova);
+
+/**
+ * Take a region out of the heap.
+ * @return 0; -ENOENT if the heap does not have it; -EBUSY if blocks of it are handed out (the text
+ * says how many). Thread-safety: any thread.
+ */
+PN_API int pn_heap_remove(struct pn_heap *heap, struct pn_region *region);
+
+/**
+ * Give all regions of the source's back to it that have no block.
+ * @return how many; or the error of the source, when no more can be given back.
+ * Thread-safety: any thread.
+ */
+PN_API int pn_heap_trim(struct pn_heap *heap);
 
 /**
  * Take a block of zeroed memory.
@@ -294,18 +355,66 @@ PN_API int pn_heap_destroy(struct pn_heap *heap);
  * @param align  alignment of address and IOVA, a power of two (0: 64, a cache line)
  * @param[out] iova IOVA of the block; may be NULL
  * @return the block, or NULL: pn_error() says how much is free and the largest run.
- * Thread-safety: any thread. Not for the data path.
+ * Thread-safety: any thread. Blocks of up to 2 KiB come from memory that threads seldom share, once
+ * there are some dozens of them; longer ones take a lock of the heap's.
  */
 PN_API void *pn_heap_alloc(struct pn_heap *heap, uint64_t bytes, uint64_t align, uint64_t *iova);
 
+/** A block that is wanted. Start from PN_HEAP_WANT_INIT. */
+struct pn_heap_want {
+	uint64_t bytes;
+	uint64_t align; /**< as of pn_heap_alloc() */
+	int numa_node;  /**< from a region on this node, if one has room; PN_NODE_ANY */
+	bool node_only; /**< from no other node */
+	bool dirty;     /**< not zeroed: what is in it is left over from others */
+};
+
+#define PN_HEAP_WANT_INIT                       \
+	{                                       \
+		0, 0, PN_NODE_ANY, false, false \
+	}
+
+/** As pn_heap_alloc(). */
+PN_API void *pn_heap_take(struct pn_heap *heap, const struct pn_heap_want *want, uint64_t *iova);
+
 /**
  * Give a block back. NULL is allowed.
- * @return 0; -EINVAL if the address is not that of a block of this heap (nothing changes).
+ * @return 0; -EINVAL if the address is not that of a block of this heap (nothing changes); -EUCLEAN
+ * if a heap that checks finds that somebody wrote before or behind the block (the text says where;
+ * it has been given back all the same). Thread-safety: any thread.
  */
 PN_API int pn_heap_free(struct pn_heap *heap, void *block);
 
-/** Bytes not handed out; largest (may be NULL) gets the largest contiguous run. */
+/**
+ * Bytes that blocks can be had of without growing; largest (may be NULL) gets the longest run of
+ * them. Not counted is what is free among small blocks. Thread-safety: any thread.
+ */
 PN_API uint64_t pn_heap_available(struct pn_heap *heap, uint64_t *largest);
+
+/** What a heap holds and has done. */
+struct pn_heap_stats {
+	uint32_t regions;
+	uint64_t bytes;      /**< of all regions */
+	uint64_t used;       /**< of them in blocks, with what rounding and checking add */
+	uint64_t used_peak;  /**< the most so far, but for small blocks */
+	uint64_t free;       /**< as pn_heap_available() */
+	uint64_t free_run;   /**< its longest */
+	uint64_t free_small; /**< free among small blocks */
+	uint64_t blocks;     /**< handed out */
+	uint64_t allocs, frees, failures;
+	uint64_t grown, shrunk; /**< regions, by the source */
+	uint64_t damaged;       /**< times that checking found something */
+};
+
+/** Read them. Thread-safety: any thread; what other threads do meanwhile may be counted in part. */
+PN_API void pn_heap_get_stats(struct pn_heap *heap, struct pn_heap_stats *stats);
+
+/**
+ * Look at every block of a heap that checks, and at what is free.
+ * @return 0; -EUCLEAN, with a text that says where somebody wrote; -EOPNOTSUPP if the heap does not
+ * check. Thread-safety: any thread; writes elsewhere than in blocks are taken for damage.
+ */
+PN_API int pn_heap_check(struct pn_heap *heap);
 
 #ifdef __cplusplus
 }
