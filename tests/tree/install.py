@@ -68,7 +68,7 @@ def main():
             with open(header, encoding="utf-8") as file:
                 text = file.read()
                 declared |= set(re.findall(r"PN_API [^;]*?\b(pn_\w+)\(", text))
-                declared |= set(re.findall(r"extern PN_API [^;(]*?\b(pn_\w+)\[", text))
+                declared |= set(re.findall(r"extern PN_API [^;(]*?\b(pn_\w+)[\[;]", text))
         missing = declared - exported
         test("every public function is exported", declared and not missing, missing)
         test("nothing else is exported", not {n for n in exported if n.startswith("pn_")} - declared,

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -291,11 +292,14 @@ static void *hammer(void *arg)
 	struct worker *w = arg;
 	struct pn_buf *held[HELD];
 
-	for (int round = 0; round < ROUNDS; round++) {
+	/* Others may have it all while this one runs: it gets its turn. */
+	for (int round = 0; round < ROUNDS || !w->taken; round++) {
 		uint32_t n = (uint32_t)rand_r(&w->seed) % HELD + 1;
 
-		if (pn_pool_get(w->pool, held, n))
+		if (pn_pool_get(w->pool, held, n)) {
+			sched_yield();
 			continue;
+		}
 		w->taken += n;
 		for (uint32_t i = 0; i < n; i++)
 			memcpy(pn_buf_data(held[i]), &w, sizeof(w));

@@ -132,6 +132,35 @@ static void test_order(void **state)
 	}
 }
 
+static void check_copies(void)
+{
+	uint64_t in[80], out[80];
+
+	for (size_t i = 0; i < COUNT(in); i++)
+		in[i] = i;
+	for (size_t from = 0; from < 5; from++) {
+		for (size_t count = 0; count < 70; count++) {
+			memset(out, 0xff, sizeof(out));
+			pn_ring_copy(&out[3], &in[from], count);
+			for (size_t i = 0; i < COUNT(out); i++)
+				assert_int_equal(out[i],
+					i < 3 || i >= 3 + count ? UINT64_MAX : from + i - 3);
+		}
+	}
+}
+
+/* Every number of items: as this processor copies them, and as one without AVX2 does. */
+static void test_copies(void **state)
+{
+	const bool wide = pn_ring_wide;
+
+	(void)state;
+	check_copies();
+	pn_ring_wide = false;
+	check_copies();
+	pn_ring_wide = wide;
+}
+
 #define PER_PRODUCER 6000
 #define MOST         3
 #define BURST        8
@@ -326,6 +355,7 @@ int main(void)
 		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_copies),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_processes),
 	};
