@@ -21,6 +21,9 @@ struct pn_dma_device {
 	 * of opening one. It stays the caller's. */
 	bool use_fd;
 	int fd;
+	/* A UUID that VFIO asks for: of a VF whose PF is on vfio-pci, or of such a PF. */
+	bool use_vf_token;
+	uint8_t vf_token[16];
 };
 
 /*

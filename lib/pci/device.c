@@ -113,7 +113,7 @@ static void detach(struct pn_domain *domain, int fd)
 	(void)pn_fail(0, "%s", reason);
 }
 
-static int attach(const char *sysfs, struct pn_pci_device *dev, int fd)
+static int attach(const char *sysfs, struct pn_pci_device *dev, int fd, const uint8_t *vf_token)
 {
 	struct pn_dma_device device = {
 		.group = dev->info.iommu_group,
@@ -127,6 +127,9 @@ static int attach(const char *sysfs, struct pn_pci_device *dev, int fd)
 	_Static_assert(sizeof(device.cdev) == sizeof(dev->info.cdev_node), "one kind of node");
 	memcpy(device.address, dev->info.address, sizeof(device.address));
 	memcpy(device.cdev, dev->info.cdev_node, sizeof(device.cdev));
+	device.use_vf_token = vf_token != NULL;
+	if (vf_token)
+		memcpy(device.vf_token, vf_token, sizeof(device.vf_token));
 	err = pn_domain_attach(dev->domain, &device, &dev->fd);
 	if (err)
 		return err;
@@ -160,7 +163,7 @@ static int find_device(
 }
 
 int pn_pci_open_at(const char *sysfs, struct pn_pci_device **out, const char *spec,
-	struct pn_domain *domain, int fd)
+	struct pn_domain *domain, int fd, const uint8_t *vf_token)
 {
 	struct pn_pci_device *dev;
 	int err;
@@ -168,7 +171,7 @@ int pn_pci_open_at(const char *sysfs, struct pn_pci_device **out, const char *sp
 	err = find_device(sysfs, spec, domain, &dev);
 	if (err)
 		return err;
-	err = attach(sysfs, dev, fd);
+	err = attach(sysfs, dev, fd, vf_token);
 	if (err) {
 		free(dev);
 		return err;
@@ -181,7 +184,7 @@ int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *
 {
 	if (!out || !spec || !domain)
 		return pn_fail(EINVAL, "pn_pci_open: out, spec and domain must not be NULL");
-	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain, -1);
+	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain, -1, NULL);
 }
 
 int pn_pci_open_fd(
@@ -191,7 +194,7 @@ int pn_pci_open_fd(
 		return pn_fail(EINVAL, "pn_pci_open_fd: out, spec and domain must not be NULL");
 	if (device_fd < 0)
 		return pn_fail(EBADF, "pn_pci_open_fd: device_fd is %d", device_fd);
-	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain, device_fd);
+	return pn_pci_open_at(PN_SYSFS_ROOT, out, spec, domain, device_fd, NULL);
 }
 
 int pn_pci_set_dma_bits(struct pn_pci_device *dev, unsigned int bits)

@@ -3,6 +3,7 @@
  * Finding one PCI function by what a user writes: "0000:00:02.0", "00:02.0" or "8086:10d3".
  */
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -181,6 +182,23 @@ static void name_nearest(const struct pn_pci_spec *spec, const struct pn_pci_inf
 		append_function(text, size, best[i]);
 }
 
+/* libpciaccess takes a folder that it cannot open for an empty one: is it? */
+static int fail_empty(const char *what)
+{
+	DIR *dir = opendir("/sys/bus/pci/devices");
+	int err = errno;
+
+	if (dir)
+		closedir(dir);
+	else if (err != ENOENT)
+		return pn_fail(err, "looking for %s: opening /sys/bus/pci/devices: %s", what,
+			strerror(err));
+	return pn_fail(ENODEV,
+		"there is no %s: this machine shows no PCI device at all "
+		"(ls /sys/bus/pci/devices)",
+		what);
+}
+
 static int fail_none(const struct pn_pci_spec *spec, const struct pn_pci_info *list, size_t count)
 {
 	char address[PN_PCI_ADDRESS_MAX], what[64], where[48], nearest[640];
@@ -195,10 +213,7 @@ static int fail_none(const struct pn_pci_spec *spec, const struct pn_pci_info *l
 		snprintf(where, sizeof(where), "on bus %s", address);
 	}
 	if (!count)
-		return pn_fail(ENODEV,
-			"there is no %s: this machine shows no PCI device at all "
-			"(ls /sys/bus/pci/devices)",
-			what);
+		return fail_empty(what);
 	name_nearest(spec, list, count, nearest, sizeof(nearest));
 	if (!nearest[0])
 		return pn_fail(ENODEV,

@@ -46,7 +46,7 @@ struct pn_pci_device {
 int pn_pci_scan_at(const char *sysfs, struct pn_pci_info **list, size_t *count);
 int pn_pci_find_at(const char *sysfs, const char *spec, struct pn_pci_info *info);
 int pn_pci_open_at(const char *sysfs, struct pn_pci_device **out, const char *spec,
-	struct pn_domain *domain, int fd);
+	struct pn_domain *domain, int fd, const uint8_t *vf_token);
 int pn_pci_takeover_at(const char *sysfs, struct pn_pci_device **out, const char *address,
 	struct pn_domain *domain);
 

@@ -85,6 +85,43 @@ PN_API int pn_pci_find(const char *spec, struct pn_pci_info *info);
  */
 PN_API int pn_pci_open(struct pn_pci_device **out, const char *spec, struct pn_domain *domain);
 
+/** Bytes of a VF token, which is a UUID. */
+#define PN_PCI_VF_TOKEN_LEN 16
+
+/**
+ * Read a VF token: "2ab74924-c335-45f4-9b16-8569e5b08258", hexadecimal in either case.
+ * @param[out] token its bytes, in the order written
+ * @return 0 or -EINVAL. Thread-safety: any thread.
+ */
+PN_API int pn_pci_vf_token_parse(const char *text, uint8_t token[PN_PCI_VF_TOKEN_LEN]);
+
+/**
+ * Open a device that asks for a VF token: a virtual function (VF) whose physical function (PF) is
+ * on vfio-pci, or such a PF while one of its VFs is open. A PF with no VF open takes the token
+ * given here as its new one.
+ *
+ * Kernel: VFIO_GROUP_GET_DEVICE_FD with "vf_token="; native iommufd VFIO_DEVICE_BIND_IOMMUFD with a
+ * token, from Linux 6.17 on; kernels before do not ask for it there.
+ *
+ * @param vf_token PN_PCI_VF_TOKEN_LEN bytes
+ * @return as pn_pci_open(); -EACCES if it is not the one; -EINVAL if the device takes none
+ * (native iommufd opens it then).
+ */
+PN_API int pn_pci_open_vf_token(struct pn_pci_device **out, const char *spec,
+	struct pn_domain *domain, const uint8_t *vf_token);
+
+/**
+ * Set the VF token that whoever opens a VF of this device has to give from now on. It stays until
+ * the device leaves vfio-pci.
+ *
+ * Kernel: VFIO_DEVICE_FEATURE_PCI_VF_TOKEN.
+ *
+ * @param vf_token PN_PCI_VF_TOKEN_LEN bytes
+ * @return 0; -EOPNOTSUPP if the device has no VFs; -EBUSY while a VF is open; a negative errno of
+ * VFIO_DEVICE_FEATURE.
+ */
+PN_API int pn_pci_set_vf_token(struct pn_pci_device *dev, const uint8_t *vf_token);
+
 /**
  * Open a device through a file that another process opened and sent (SCM_RIGHTS): with the backend
  * iommufd the device's node (/dev/vfio/devices/vfioN), with the others its group's

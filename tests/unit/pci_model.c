@@ -205,10 +205,23 @@ struct dma_buf_range {
 	uint64_t offset, length;
 };
 
+static int take_token(const struct vfio_device_feature *asked)
+{
+	assert_int_equal(asked->argsz, sizeof(*asked) + sizeof(model.token));
+	if (model.token_errno) {
+		errno = model.token_errno;
+		return -1;
+	}
+	memcpy(model.token, asked->data, sizeof(model.token));
+	return 0;
+}
+
 static int feature(const struct vfio_device_feature *asked)
 {
 	struct dma_buf_range range;
 
+	if (asked->flags == (VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_PCI_VF_TOKEN))
+		return take_token(asked);
 	assert_int_equal(asked->flags, VFIO_DEVICE_FEATURE_GET | 11);
 	assert_int_equal(asked->argsz, sizeof(*asked) + sizeof(range));
 	memcpy(&range, asked->data, sizeof(range));
@@ -480,7 +493,7 @@ int model_teardown(void **state)
 
 int open_device(struct pn_pci_device **dev)
 {
-	return pn_pci_open_at(fake.sysfs, dev, ADDRESS, domain, -1);
+	return pn_pci_open_at(fake.sysfs, dev, ADDRESS, domain, -1, NULL);
 }
 
 struct pn_pci_device *must_open(void)

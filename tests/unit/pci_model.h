@@ -46,7 +46,9 @@ struct model {
 	uint32_t enabled, enabled_index; /* vectors */
 	int *fds;
 	bool masked;
-	int removal_fd;    /* armed with; -1: none */
+	int removal_fd;  /* armed with; -1: none */
+	int token_errno; /* of VFIO_DEVICE_FEATURE_PCI_VF_TOKEN */
+	unsigned char token[16];
 	int dma_buf_errno; /* of VFIO_DEVICE_FEATURE_DMA_BUF; 0: a dma-buf is made */
 	struct {
 		unsigned int count;

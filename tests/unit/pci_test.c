@@ -95,7 +95,7 @@ static void refuses_to_open(void **state)
 	assert_int_equal(pn_pci_open(NULL, ADDRESS, domain), -EINVAL);
 	assert_int_equal(pn_pci_open(&dev, NULL, domain), -EINVAL);
 	assert_int_equal(pn_pci_open(&dev, ADDRESS, NULL), -EINVAL);
-	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1), -ENODEV);
+	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1, NULL), -ENODEV);
 
 	model.device_flags = VFIO_DEVICE_FLAGS_PLATFORM;
 	refused(-ENXIO, "no PCI device");
@@ -133,7 +133,7 @@ static void refuses_before_it_attaches(void **state)
 
 	(void)state;
 	fake_function("0000:00:03.0", 0x8086, 0x100e, "e1000", 8);
-	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1), -ENXIO);
+	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1, NULL), -ENXIO);
 	assert_error_has("driver_override");
 	assert_string_equal(model.attached_as.address, "");
 }
@@ -746,6 +746,74 @@ static void leaks_nothing_whatever_fails(void **state)
 	assert_true(at > 50);
 }
 
+/*
+ * VF tokens
+ */
+
+#define TOKEN "2ab74924-c335-45f4-9b16-8569e5b08258"
+
+static const uint8_t token_bytes[PN_PCI_VF_TOKEN_LEN] = {0x2a, 0xb7, 0x49, 0x24, 0xc3, 0x35, 0x45,
+	0xf4, 0x9b, 0x16, 0x85, 0x69, 0xe5, 0xb0, 0x82, 0x58};
+
+static void vf_tokens_are_read(void **state)
+{
+	static const char *const bad[] = {"", "2ab74924", (TOKEN "0"), (" " TOKEN),
+		"2ab74924c335-45f4-9b16-8569e5b082580", "2ab74924-c335-45f4-9b16-8569e5b0825g",
+		"2ab74924-c335-45f4-9b16-8569e5b0825", "2ab74924_c335_45f4_9b16_8569e5b08258"};
+	uint8_t token[PN_PCI_VF_TOKEN_LEN], before[PN_PCI_VF_TOKEN_LEN];
+
+	(void)state;
+	assert_int_equal(pn_pci_vf_token_parse(TOKEN, token), 0);
+	assert_memory_equal(token, token_bytes, sizeof(token));
+	memset(token, 0, sizeof(token));
+	assert_int_equal(pn_pci_vf_token_parse("2AB74924-C335-45F4-9B16-8569E5B08258", token), 0);
+	assert_memory_equal(token, token_bytes, sizeof(token));
+	memcpy(before, token, sizeof(token));
+	for (size_t i = 0; i < PN_ARRAY_SIZE(bad); i++) {
+		assert_int_equal(pn_pci_vf_token_parse(bad[i], token), -EINVAL);
+		assert_error_has("not a VF token");
+		assert_memory_equal(token, before, sizeof(token));
+	}
+	assert_int_equal(pn_pci_vf_token_parse(NULL, token), -EINVAL);
+	assert_int_equal(pn_pci_vf_token_parse(TOKEN, NULL), -EINVAL);
+}
+
+static void a_vf_token_opens(void **state)
+{
+	struct pn_pci_device *dev;
+
+	(void)state;
+	assert_int_equal(pn_pci_open_vf_token(&dev, ADDRESS, domain, NULL), -EINVAL);
+	assert_int_equal(pn_pci_open_vf_token(NULL, ADDRESS, domain, token_bytes), -EINVAL);
+	dev = must_open();
+	assert_false(model.attached_as.use_vf_token);
+	pn_pci_close(dev);
+	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, ADDRESS, domain, -1, token_bytes), 0);
+	assert_true(model.attached_as.use_vf_token);
+	assert_memory_equal(model.attached_as.vf_token, token_bytes, sizeof(token_bytes));
+	pn_pci_close(dev);
+}
+
+static void a_vf_token_is_set(void **state)
+{
+	struct pn_pci_device *dev = must_open();
+
+	(void)state;
+	assert_int_equal(pn_pci_set_vf_token(NULL, token_bytes), -EINVAL);
+	assert_int_equal(pn_pci_set_vf_token(dev, NULL), -EINVAL);
+	assert_int_equal(pn_pci_set_vf_token(dev, token_bytes), 0);
+	assert_memory_equal(model.token, token_bytes, sizeof(token_bytes));
+	model.token_errno = ENOTTY;
+	assert_int_equal(pn_pci_set_vf_token(dev, token_bytes), -EOPNOTSUPP);
+	assert_error_has("no virtual functions");
+	model.token_errno = EBUSY;
+	assert_int_equal(pn_pci_set_vf_token(dev, token_bytes), -EBUSY);
+	model.token_errno = EIO;
+	assert_int_equal(pn_pci_set_vf_token(dev, token_bytes), -EIO);
+	model.token_errno = 0;
+	pn_pci_close(dev);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -755,6 +823,9 @@ int main(void)
 		MODEL(refuses_to_open),
 		MODEL(refuses_before_it_attaches),
 		MODEL(closes_a_device_that_is_gone),
+		MODEL(vf_tokens_are_read),
+		MODEL(a_vf_token_opens),
+		MODEL(a_vf_token_is_set),
 		MODEL(transfers_config_space),
 		MODEL(bounds_the_capability_list),
 		MODEL(maps_a_bar_once),

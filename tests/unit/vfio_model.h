@@ -39,12 +39,14 @@ struct vfio_model {
 	bool no_v2;        /* VFIO_TYPE1v2_IOMMU is not offered */
 	bool noiommu;      /* VFIO's enable_unsafe_noiommu_mode */
 	bool no_update_vaddr;
-	bool map_file;       /* IOMMU_IOAS_MAP_FILE is there (Linux 6.13) */
-	bool change_process; /* IOMMU_IOAS_CHANGE_PROCESS is there (6.14) */
-	bool map_dmabuf;     /* MAP_FILE takes dma-bufs (6.19) */
-	bool dirty;          /* the IOMMU can track writes */
-	uint64_t limit;      /* RLIMIT_MEMLOCK in pages */
-	uint32_t entries;    /* dma_entry_limit of a type1 container */
+	bool map_file;        /* IOMMU_IOAS_MAP_FILE is there (Linux 6.13) */
+	bool change_process;  /* IOMMU_IOAS_CHANGE_PROCESS is there (6.14) */
+	bool map_dmabuf;      /* MAP_FILE takes dma-bufs (6.19) */
+	bool dirty;           /* the IOMMU can track writes */
+	bool bind_token;      /* the devices' own nodes ask for VF tokens (6.17) */
+	const char *vf_token; /* what every device asks for, as a UUID; NULL: none does */
+	uint64_t limit;       /* RLIMIT_MEMLOCK in pages */
+	uint32_t entries;     /* dma_entry_limit of a type1 container */
 	uint64_t page_sizes;
 	struct vfio_iova_range ranges[MODEL_RANGES]; /* of devices without their own */
 	unsigned int range_count;

@@ -128,6 +128,12 @@ struct k_device_bind {
 	uint32_t out_id;
 };
 
+#define K_BIND_TOKEN 1u
+struct k_device_bind_token {
+	struct k_device_bind bind;
+	uint64_t token;
+};
+
 struct k_device_attach {
 	uint32_t argsz, flags, pt;
 };

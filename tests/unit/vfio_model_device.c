@@ -4,6 +4,8 @@
  * bound to a file, attached to a page table, by their own nodes or through their groups.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "vfio_model_abi.h"
 #include "vfio_model_priv.h"
@@ -120,14 +122,37 @@ void device_detach(struct device *device)
 		object_destroy(device->iommufd, hwpt);
 }
 
+static int check_bind_token(const struct k_device_bind *args)
+{
+	struct k_device_bind_token with;
+	const uint8_t *t;
+	char text[40];
+
+	if (!(args->flags & K_BIND_TOKEN))
+		return model_check_token(NULL);
+	if (args->argsz < sizeof(with))
+		return -EINVAL;
+	memcpy(&with, args, sizeof(with));
+	t = (const uint8_t *)(uintptr_t)with.token;
+	snprintf(text, sizeof(text),
+		"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", t[0], t[1],
+		t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10], t[11], t[12], t[13], t[14],
+		t[15]);
+	return model_check_token(text);
+}
+
 static int bind_cdev(struct file *file, struct k_device_bind *args)
 {
 	struct device *device = file->device;
 	struct file *target;
 	int ret;
 
-	if (args->argsz < sizeof(*args) || args->flags || args->iommufd < 0)
+	if (args->argsz < sizeof(*args) || args->iommufd < 0 ||
+		args->flags & ~(model.bind_token ? K_BIND_TOKEN : 0))
 		return -EINVAL;
+	ret = model.bind_token ? check_bind_token(args) : 0;
+	if (ret)
+		return ret;
 	if (device->group->opened)
 		return -EBUSY;
 	if (file->bound)

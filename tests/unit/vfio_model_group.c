@@ -4,7 +4,9 @@
  * devices that are opened through their group.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "vfio_model_priv.h"
 
@@ -84,14 +86,27 @@ static int first_open(struct device *device)
 	return ret;
 }
 
+/* drivers/vfio/pci/vfio_pci_core.c, vfio_pci_validate_vf_token() */
+int model_check_token(const char *token)
+{
+	if (!model.vf_token)
+		return token ? -EINVAL : 0;
+	return token && !strcasecmp(token, model.vf_token) ? 0 : -EACCES;
+}
+
 static int get_device(struct group *group, const char *name)
 {
 	struct file file = {.kind = KIND_DEVICE};
-	int ret;
+	char address[16], token[40] = "";
+	int ret, words;
 
-	file.device = find(group, name);
+	words = sscanf(name, "%15s vf_token=%39s", address, token);
+	file.device = find(group, address);
 	if (!file.device)
 		return -ENODEV;
+	ret = model_check_token(words == 2 ? token : NULL);
+	if (ret)
+		return ret;
 	if (!group->iommufd && (!group->container || !group->container->iommu_set))
 		return -EINVAL;
 	if (!file.device->opens) {

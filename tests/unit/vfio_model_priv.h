@@ -85,6 +85,9 @@ struct group {
 	struct iommufd *iommufd;
 };
 
+/* A device is opened with this token, or with NULL: 0, -EACCES or -EINVAL. */
+int model_check_token(const char *token);
+
 struct device {
 	char address[16];
 	struct group *group;

@@ -178,6 +178,13 @@ struct iommufd_device_bind {
 	uint32_t out_devid;
 };
 
+/* Linux 6.17 and newer; those before do not ask for a token here. */
+#define IOMMUFD_DEVICE_BIND_TOKEN 1u
+struct iommufd_device_bind_token {
+	struct iommufd_device_bind bind;
+	uint64_t token; /* address of 16 bytes */
+};
+
 #define IOMMUFD_DEVICE_ATTACH _IO(VFIO_TYPE, VFIO_BASE + 19)
 struct iommufd_device_attach {
 	uint32_t argsz;

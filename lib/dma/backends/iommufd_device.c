@@ -116,6 +116,9 @@ static int fail_bind(int err, const struct pn_dma_device *device)
 	if ((err == EPERM || err == EBUSY) && vfio_group_check_viable(device))
 		return -EPERM;
 	switch (err) {
+	case EACCES:
+		return pn_fail(err, VFIO_FAIL_TOKEN, address,
+			device->use_vf_token ? "this is not the one" : "none was given");
 	case EPERM:
 		return pn_fail(err,
 			"device %s cannot be bound to an iommufd: interrupts are not remapped on "
@@ -155,13 +158,34 @@ static int fail_bind(int err, const struct pn_dma_device *device)
 	}
 }
 
+/* 0 or an errno. A kernel that knows no token refuses the flag, and opens the device without. */
+static int request_bind(
+	int fd, const struct pn_dma_device *device, struct iommufd_device_bind *bind)
+{
+	struct iommufd_device_bind_token with;
+
+	if (device->use_vf_token) {
+		with = (struct iommufd_device_bind_token){
+			.bind = *bind, .token = (uintptr_t)device->vf_token};
+		with.bind.argsz = sizeof(with);
+		with.bind.flags = IOMMUFD_DEVICE_BIND_TOKEN;
+		if (!ioctl(fd, IOMMUFD_DEVICE_BIND, &with)) {
+			bind->out_devid = with.bind.out_devid;
+			return 0;
+		}
+		if (errno != EINVAL)
+			return errno;
+	}
+	return ioctl(fd, IOMMUFD_DEVICE_BIND, bind) ? errno : 0;
+}
+
 static int bind_device(
 	struct iommufd *ctx, struct iommufd_device *entry, const struct pn_dma_device *device)
 {
 	struct iommufd_device_bind bind = {.argsz = sizeof(bind), .iommufd = ctx->file->fd};
 	struct iommufd_bound *bound = NULL;
 	struct stat st;
-	int err = 0;
+	int err;
 
 	if (fstat(entry->fd, &st))
 		return pn_fail(errno, "device %s: %s", device->address, strerror(errno));
@@ -170,8 +194,7 @@ static int bind_device(
 		if (!bound)
 			return pn_fail(ENOMEM, "no memory for a device");
 	}
-	if (ioctl(entry->fd, IOMMUFD_DEVICE_BIND, &bind))
-		err = errno;
+	err = request_bind(entry->fd, device, &bind);
 	if (!err) {
 		entry->dev_id = bind.out_devid;
 		if (!bound)

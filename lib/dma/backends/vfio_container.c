@@ -200,21 +200,26 @@ static int set_iommu(struct vfio_container *container, const struct pn_dma_devic
 static int fail_get_device(int err, const struct pn_dma_device *device)
 {
 	switch (err) {
+	case EACCES:
+		return pn_fail(err, VFIO_FAIL_TOKEN, device->address,
+			device->use_vf_token ? "this is not the one" : "none was given");
 	case EBUSY:
 		return pn_fail(err,
 			"device %s is in use, or another device of its group %d is driven by the "
 			"kernel",
 			device->address, device->group);
 	case EPERM:
-		return pn_fail(err,
-			"device %s may not be opened: a VF of a PF that vfio-pci drives needs its "
-			"VF token, "
-			"and interrupts must be remapped",
+		return pn_fail(err, "device %s may not be opened: interrupts must be remapped",
 			device->address);
 	case ENODEV:
 		return pn_fail(err, "device %s is not bound to vfio-pci any more", device->address);
 	case ENOTTY:
 	case EINVAL:
+		if (device->use_vf_token)
+			return pn_fail(err,
+				"device %s takes no VF token: it is neither a virtual function of "
+				"a device on vfio-pci nor such a device",
+				device->address);
 		return pn_fail(err,
 			"device %s cannot be opened (%s): vfio-pci refuses it; see dmesg",
 			device->address, strerror(err));
@@ -223,11 +228,26 @@ static int fail_get_device(int err, const struct pn_dma_device *device)
 	}
 }
 
+/* drivers/vfio/pci/vfio_pci_core.c, vfio_pci_core_match(): the address, and what else there is. */
+static void device_name(const struct pn_dma_device *device, char name[80])
+{
+	const uint8_t *t = device->vf_token;
+
+	snprintf(name, 80, "%s", device->address);
+	if (device->use_vf_token)
+		snprintf(name, 80,
+			"%s vf_token=%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+			"%02x%02x%02x%02x%02x%02x",
+			device->address, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9],
+			t[10], t[11], t[12], t[13], t[14], t[15]);
+}
+
 int vfio_container_attach(
 	struct vfio_container *container, const struct pn_dma_device *device, int *device_fd)
 {
 	struct vfio_device *entry;
 	struct vfio_group *group = NULL;
+	char name[80];
 	int ret;
 
 	entry = calloc(1, sizeof(*entry));
@@ -239,7 +259,8 @@ int vfio_container_attach(
 	ret = set_iommu(container, device);
 	if (ret)
 		goto put_group;
-	entry->fd = ioctl(group->fd, VFIO_GROUP_GET_DEVICE_FD, device->address);
+	device_name(device, name);
+	entry->fd = ioctl(group->fd, VFIO_GROUP_GET_DEVICE_FD, name);
 	if (entry->fd < 0) {
 		ret = pn_fail_append(fail_get_device(errno, device), " (VFIO_GROUP_GET_DEVICE_FD)");
 		goto put_group;

@@ -21,4 +21,10 @@ int vfio_group_check_viable(const struct pn_dma_device *device);
 /* See that an fd which came with a device is of the group's node. 0 or -EINVAL with the reason. */
 int vfio_group_check(const struct pn_dma_device *device, bool noiommu, int fd);
 
+/* What VFIO says of a wrong VF token, or none: the device, and a reason. */
+#define VFIO_FAIL_TOKEN                                                                     \
+	"device %s asks for a VF token, which it shares with its physical function or its " \
+	"virtual "                                                                          \
+	"functions, and %s: open it with the one that was set ('pinion vf create' shows it)"
+
 #endif
