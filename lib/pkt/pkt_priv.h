@@ -25,6 +25,9 @@ _Static_assert(sizeof(struct pn_buf) == PN_CACHE_LINE, "a buffer's metadata is o
 _Static_assert(sizeof(void *) == 8 && offsetof(struct pn_buf, next) ==
 					      offsetof(struct pn_buf, pool) + sizeof(void *),
 	"pool and next are looked at together");
+_Static_assert(offsetof(struct pn_buf, state) % sizeof(uint64_t) == 0 &&
+		       offsetof(struct pn_buf, data_len) == offsetof(struct pn_buf, state) + 6,
+	"state and data_len are looked at together");
 _Static_assert(sizeof(struct pn_buf_more) == PN_CACHE_LINE, "what few need is one more");
 
 /* From the start of a buffer's metadata to its memory. */
@@ -92,33 +95,53 @@ void pn_pool_refuse(struct pn_pool *pool, const void *buf, uint32_t n);
 /* End what a buffer shares with others or was lent: it has its own memory again. */
 void pn_buf_detach(struct pn_buf *buf);
 
+/* What of a buffer is looked at before it is freed. */
+union pn_buf_look {
+	struct {
+		uint32_t state;
+		uint16_t data_off;
+		uint16_t data_len;
+	};
+	uint64_t all;
+};
+
 /*
  * Whether all of a burst are plain packets of one pool, none of them NULL; with data: none empty.
  * Adds up their bytes. The only owner of a packet acquires what those before wrote.
+ *
+ * State and length come by one load, and four packets in a round: what has just been written is
+ * waited for, and each such load tells. With two loads, one packet in a round, null ports forward
+ * 8 % less at bursts of 8 and 32.
  */
 static inline __attribute__((always_inline)) bool pn_bufs_plain(struct pn_buf *const *bufs,
 	uint32_t n, const struct pn_pool *pool, bool data, uint64_t *bytes)
 {
 	typedef uint64_t pair __attribute__((vector_size(16)));
+	typedef uint64_t whole __attribute__((may_alias));
+	const union pn_buf_look plain = {.state = PN_BUF_PLAIN};
 	const pair ends = {(uintptr_t)pool, 0};
 	pair strange = {0, 0};
-	uint32_t states = 0, lengths = 0;
-	uint64_t sum = 0;
+	union pn_buf_look seen = {.all = 0};
+	uint64_t lengths = 0, sum = 0;
 
+#pragma GCC unroll 4
 	for (uint32_t i = 0; i < n; i++) {
 		const struct pn_buf *buf = bufs[i];
+		union pn_buf_look look;
 		pair end; /* pool and next */
 
-		states |= __atomic_load_n(&buf->state, __ATOMIC_ACQUIRE) ^ PN_BUF_PLAIN;
+		look.all =
+			__atomic_load_n((const whole *)&buf->state, __ATOMIC_ACQUIRE) ^ plain.all;
 		memcpy(&end, &buf->pool, sizeof(end));
 		strange |= end ^ ends;
-		lengths |= buf->data_len - 1u; /* beyond 16 bits for an empty one */
-		sum += buf->data_len;
+		seen.all |= look.all;
+		lengths |= look.data_len - UINT64_C(1); /* beyond 16 bits for an empty one */
+		sum += look.data_len;
 	}
 	*bytes = sum;
-	if (data)
-		states |= lengths >> 16;
-	return !(states | strange[0] | strange[1]);
+	if (data && lengths >> 16)
+		return false;
+	return !(seen.state | strange[0] | strange[1]);
 }
 
 #endif

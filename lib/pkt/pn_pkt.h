@@ -26,7 +26,7 @@ struct pn_pool;
 
 /**
  * What pn_buf.flags say. A driver that receives sets the first ones, an application that transmits
- * asks with the others, for what the port can do.
+ * asks with the others, for what the port was configured to do (struct pn_port_conf).
  */
 #define PN_BUF_RX_VLAN      (1u << 0) /**< vlan_tci is the tag that was taken out of the frame */
 #define PN_BUF_RX_HASH      (1u << 1) /**< hash is valid */
@@ -35,10 +35,22 @@ struct pn_pool;
 #define PN_BUF_RX_IP_BAD    (1u << 4) /**< it was checked, and is wrong */
 #define PN_BUF_RX_L4_GOOD   (1u << 5) /**< the same of TCP's or UDP's checksum */
 #define PN_BUF_RX_L4_BAD    (1u << 6)
-#define PN_BUF_TX_VLAN      (1u << 16) /**< insert vlan_tci */
-#define PN_BUF_TX_IP        (1u << 17) /**< fill in the IPv4 header's checksum: l2_len, l3_len */
-#define PN_BUF_TX_L4        (1u << 18) /**< fill in TCP's or UDP's checksum: l2_len, l3_len */
-#define PN_BUF_TX_TSO       (1u << 19) /**< cut into segments of tso_size: all lengths */
+#define PN_BUF_TX_VLAN      (1u << 16) /**< insert vlan_tci behind the addresses */
+/**
+ * Fill in the IPv4 header's checksum: l2_len, l3_len. Its place holds 0 until then.
+ */
+#define PN_BUF_TX_IP (1u << 17)
+/**
+ * Fill in TCP's or UDP's checksum, one of them: l2_len, l3_len. Its place holds the sum of the
+ * pseudo header until then; pn_buf_leave_checksums() writes all that.
+ */
+#define PN_BUF_TX_TCP (1u << 18)
+#define PN_BUF_TX_UDP (1u << 19)
+#define PN_BUF_TX_TSO (1u << 20) /**< cut into segments of tso_size: all lengths */
+/** What belongs together. */
+#define PN_BUF_RX_CHECKSUMS \
+	(PN_BUF_RX_IP_GOOD | PN_BUF_RX_IP_BAD | PN_BUF_RX_L4_GOOD | PN_BUF_RX_L4_BAD)
+#define PN_BUF_TX_CHECKSUMS (PN_BUF_TX_IP | PN_BUF_TX_TCP | PN_BUF_TX_UDP)
 
 /** Where a buffer's memory is. */
 enum pn_buf_attached {
@@ -65,8 +77,8 @@ struct __attribute__((aligned(64))) pn_buf {
 		uint32_t state; /**< the three at once; PN_BUF_PLAIN for most packets */
 	};
 	uint16_t data_off; /**< offset of the data from base */
-	uint16_t port;     /**< port it was received on */
 	uint16_t data_len; /**< bytes of data in this segment */
+	uint16_t port;     /**< port it was received on */
 	uint16_t room;     /**< bytes from base to the end of the buffer */
 	uint32_t pkt_len;  /**< bytes of data in all segments */
 	uint32_t flags;    /**< PN_BUF_RX_..., PN_BUF_TX_... */
@@ -193,6 +205,21 @@ static inline void pn_buf_free(struct pn_buf *buf)
  * the packet.
  */
 PN_API struct pn_buf *pn_buf_clone(struct pn_pool *pool, struct pn_buf *packet);
+
+/**
+ * Leave the checksums of a packet to the port that will send it: finds the headers (Ethernet with
+ * up to two VLAN tags, IPv4 or IPv6 without extensions, TCP or UDP) in the first segment, writes
+ * l2_len, l3_len and l4_len, sets those of the flags PN_BUF_TX_IP, PN_BUF_TX_TCP and PN_BUF_TX_UDP
+ * that fit the packet and are among the offloads, and puts into the places of the checksums what
+ * these flags ask for. Other checksums stay as they are, and so does that of a fragment, which
+ * covers more than this packet. Padding behind the IP packet, which would be summed too, is cut
+ * off.
+ *
+ * @param packet   its only owner's
+ * @param offloads what the port was configured to do (pn_port_conf.tx_offloads)
+ * @return the flags that were set; 0 if there is nothing to leave. Thread-safety: the only owner.
+ */
+PN_API uint32_t pn_buf_leave_checksums(struct pn_buf *packet, uint32_t offloads);
 
 /** Memory of the application's for a packet. */
 struct pn_external {

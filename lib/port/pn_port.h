@@ -34,23 +34,31 @@ struct pn_port {
 };
 
 #define PN_MAC_LEN 6
+/** Most queues of a port, each way. */
+#define PN_PORT_QUEUES_MAX 16u
 
 /** What a port needs from its application. */
 struct pn_port_opts {
 	struct pn_domain *domain; /**< where the device is attached; must outlive the port */
 	struct pn_heap *heap; /**< memory for descriptor rings, mapped in that domain; must outlive
 				 the port */
+	/** VF token of the device, PN_PCI_VF_TOKEN_LEN bytes, read while it is opened; see
+	 * pn_pci_open_vf_token(). NULL: none. */
+	const uint8_t *vf_token;
 };
 
 /**
  * Open a port: find the driver for a device and take it over. It is stopped and has no queues.
  *
  * @param[out] out the port; the caller owns it
- * @param spec     a PCI device as for pn_pci_find(), or a software port: "null", "ring", with words
- *                 behind it as in "null:size=128"
+ * @param spec     a PCI device as for pn_pci_find(), or a software port: "null", "ring", "pcap",
+ *                 "afpacket", "afxdp", "tap", with words behind it as in "null:size=128" or
+ *                 "afpacket:iface=eth0"
  * @param opts     needed for a device; may be NULL for a software port
- * @return 0; -ENOTSUP if no driver knows the device (the text lists what is supported); else as
- * pn_pci_open(). Thread-safety: any thread.
+ * @return 0; -ENOTSUP if no driver knows the device (the text lists what is supported); -EINVAL for
+ * words that make no sense; of a port on a network interface: -ENODEV if there is none of that
+ * name, -EPERM with the capability that is missing; else as pn_pci_open(). Thread-safety: any
+ * thread.
  */
 PN_API int pn_port_open(struct pn_port **out, const char *spec, const struct pn_port_opts *opts);
 
@@ -94,6 +102,10 @@ struct pn_port_info {
 	bool started;
 	bool blind; /**< packets are handed on unseen: no bytes are counted, and none is refused or
 		       padded */
+	uint32_t rx_offloads; /**< PN_BUF_RX_... flags that received packets can have */
+	uint32_t tx_offloads; /**< PN_BUF_TX_... flags that can be honoured */
+	const char *note;     /**< how it does its work where there is a choice, e.g. "native XDP,
+				 copied"; else "" */
 };
 
 /** What the port is now. Thread-safety: control; not beside a change of what it tells (MAC, MTU).
@@ -106,13 +118,22 @@ struct pn_port_conf {
 	uint16_t txd;            /**< transmit descriptors; 0: 256 */
 	struct pn_pool *rx_pool; /**< buffers to receive into; held, so that it cannot be destroyed,
 				    until the port is closed or configured with another */
+	uint16_t rx_queues;      /**< receive queues, up to rx_queues_max; 0: 1 */
+	uint16_t tx_queues;      /**< transmit queues, up to tx_queues_max; 0: 1 */
+	uint32_t rx_offloads;    /**< PN_BUF_RX_... flags that packets shall have, of those that the
+				    port offers. What it knows anyway it tells unasked, except
+				    PN_BUF_RX_VLAN: without it tags stay in their frames */
+	uint32_t tx_offloads;    /**< PN_BUF_TX_... flags to be honoured, of those that the port
+				    offers; others are not looked at */
 };
 
 /**
- * Set the queues up (one receive and one transmit queue). The port must be stopped; an earlier
- * configuration is undone.
- * @return 0; -EINVAL (descriptor counts: the text gives the range; buffers too small); -EBUSY if
- * started; -ENOMEM. Thread-safety: one thread, beside no burst and no other call on the port.
+ * Set the queues up, numbered from 0. What is received is spread over the receive queues by flow.
+ * The port must be stopped; an earlier configuration is undone.
+ * @return 0; -EINVAL (queues, descriptors: the text gives the range; buffers too small; offloads
+ * that the device has only together); -ENOTSUP for offloads that it does not offer (the text lists
+ * what it does); -EBUSY if started; -ENOMEM. Thread-safety: one thread, beside no burst and no
+ * other call on the port.
  */
 PN_API int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf);
 
@@ -133,7 +154,7 @@ PN_API int pn_port_stop(struct pn_port *port);
 
 /**
  * Receive a burst.
- * @param queue 0
+ * @param queue below the receive queues configured
  * @param bufs  room for count packets; the caller owns what it gets
  * @return packets received, 0 to count.
  * While the port is stopped it returns 0. Thread-safety: one thread at a time per queue, and not
@@ -151,9 +172,9 @@ static inline uint16_t pn_port_rx_burst(
  * tail room of its last segment; pkt_len stays. A packet that cannot be sent is accepted, counted
  * as an error (tx_errors) and freed: one with an empty segment, one longer than the device takes,
  * one with more segments than the ring holds or than it says it has, one of several segments whose
- * pkt_len is not their sum, and a short frame without tail room to pad. Sent buffers are given back
- * in later calls: a pool must hold enough for the receive ring, the transmit ring and the bursts in
- * flight.
+ * pkt_len is not their sum, one that asks for an offload and has not the headers for it, and a
+ * short frame without tail room to pad. Sent buffers are given back in later calls: a pool must
+ * hold enough for the receive ring, the transmit ring and the bursts in flight.
  * @return packets accepted, 0 to count, always the first ones.
  * While the port is stopped it returns 0. Thread-safety: one thread at a time per queue, which may
  * be another than the one that receives, and not beside pn_port_stop() or pn_port_close().
@@ -189,11 +210,27 @@ PN_API int pn_port_get_stats(struct pn_port *port, struct pn_port_stats *stats);
 /** Count from 0 again. @return 0. Thread-safety: as pn_port_get_stats(). */
 PN_API int pn_port_stats_reset(struct pn_port *port);
 
+/** A counter with a name. */
+struct pn_port_xstat {
+	char name[48]; /**< e.g. "rx_packets", "rx_q1_packets", "rx_kernel_drops" */
+	uint64_t value;
+};
+
+/**
+ * Read all counters by name: those of struct pn_port_stats, then the driver's own. Names and their
+ * order stay the same from pn_port_configure() to the next.
+ *
+ * @param[out] out room for count of them; may be NULL if count is 0
+ * @return how many there are, which may be more than count: the first ones are filled in then;
+ * -EINVAL; -EIO if the device does not answer. Thread-safety: as pn_port_get_stats().
+ */
+PN_API int pn_port_get_xstats(struct pn_port *port, struct pn_port_xstat *out, unsigned int count);
+
 /** State of the link. */
 struct pn_port_link {
 	bool up;
 	bool full_duplex;
-	uint32_t speed_mbps; /**< 0 while down */
+	uint32_t speed_mbps; /**< 0 while down, or not known */
 };
 
 /** Read the state of the link. @return 0; -EIO if the device does not answer. Thread-safety:
@@ -202,7 +239,9 @@ PN_API int pn_port_get_link(struct pn_port *port, struct pn_port_link *link);
 
 /**
  * Enable interrupts, for an application that sleeps while nothing comes: MSI-X where the device has
- * it, else MSI, else INTx. None is enabled by default, and bursts cost the same with and without.
+ * it, else MSI, else INTx. A port on a network interface has a file of the kernel's that is
+ * readable as long as packets are there, in place of an eventfd: the same loop serves. None is
+ * enabled by default, and bursts cost the same with and without.
  *
  * The eventfd becomes readable when packets have arrived on receive queue 0, or the link went up or
  * down, while the port is started. It is one shot: each of the two reasons is signalled at most
@@ -217,7 +256,8 @@ PN_API int pn_port_get_link(struct pn_port *port, struct pn_port_link *link);
  *     receive once more, and begin anew
  *
  * @param[out] fd nonblocking; belongs to the port until pn_port_irq_disable() or pn_port_close()
- * @return 0; -EALREADY; -EOPNOTSUPP if the device has no interrupt at all; the errors of
+ * @return 0; -EALREADY; -EOPNOTSUPP if the device has no interrupt at all
+ * (pn_port_wait() can wait for it nevertheless); the errors of
  * pn_pci_irq_enable(); -EIO if the device does not answer. Nothing is enabled then.
  * Thread-safety: the thread that receives from queue 0, or one while nobody does.
  */
@@ -242,6 +282,25 @@ PN_API int pn_port_irq_arm(struct pn_port *port);
  * or arms.
  */
 PN_API int pn_port_irq_disable(struct pn_port *port);
+
+/** Most ports that can be waited for at once. */
+#define PN_PORT_WAIT_MAX 64u
+
+/**
+ * Sleep until one of these ports may have packets, on any of its receive queues, or its link may
+ * have changed: for an application that has found them all empty. Ports on a network interface
+ * sleep in the kernel until it has something, and so do devices whose interrupt is enabled (which
+ * this function arms); for others the thread naps, from 50 microseconds on and no longer than 1 ms
+ * at a time, and looks.
+ *
+ * @param ports      started ones; a stopped one never has anything
+ * @param count      1 to PN_PORT_WAIT_MAX
+ * @param timeout_ms as of poll(): -1 waits without end
+ * @return 1: receive; there need not be anything. 0: the time is over. -EINTR: a signal arrived;
+ * -EINVAL; another negative errno of the system call that failed.
+ * Thread-safety: the thread that receives from these ports; others may send.
+ */
+PN_API int pn_port_wait(struct pn_port *const *ports, unsigned int count, int timeout_ms);
 
 /** Receive every unicast packet, or only those for this port. @return 0; -EIO if the device does
  * not answer. Thread-safety: control; one thread at a time sets filters (this to

@@ -12,11 +12,6 @@
 
 #define DEFAULT_DESCRIPTORS 256
 
-static struct pn_port_dev *port_dev(struct pn_port *port)
-{
-	return pn_container_of(port, struct pn_port_dev, port);
-}
-
 static const struct pn_port_dev *port_dev_const(const struct pn_port *port)
 {
 	return pn_container_of(port, const struct pn_port_dev, port);
@@ -35,8 +30,8 @@ static void put_away(struct pn_port_dev *dev)
 {
 	dev->port.rx_burst = no_burst;
 	dev->port.tx_burst = no_burst;
-	dev->port.rxq = &dev->no_queue;
-	dev->port.txq = &dev->no_queue;
+	dev->port.rxq = dev->no_queue;
+	dev->port.txq = dev->no_queue;
 }
 
 static int no_driver(const char *spec)
@@ -59,6 +54,8 @@ static int no_driver(const char *spec)
 struct pn_port *pn_port_adopt(struct pn_port_dev *dev, const struct pn_port_opts *opts)
 {
 	dev->opts = opts ? *opts : (struct pn_port_opts){0};
+	/* The caller's only until the port is open. */
+	dev->opts.vf_token = NULL;
 	dev->configured = false;
 	dev->started = false;
 	dev->irq_enabled = false;
@@ -118,7 +115,7 @@ void pn_port_close(struct pn_port *port)
 
 	if (!port)
 		return;
-	dev = port_dev(port);
+	dev = pn_port_dev(port);
 	pn_port_stop(port);
 	dev->ops->close(dev);
 }
@@ -128,6 +125,7 @@ void pn_port_get_info(const struct pn_port *port, struct pn_port_info *info)
 	const struct pn_port_dev *dev = port_dev_const(port);
 
 	memset(info, 0, sizeof(*info));
+	info->note = "";
 	dev->ops->info(dev, info);
 	info->started = dev->started;
 }
@@ -141,9 +139,37 @@ static int check_ring(const char *port, const char *what, uint16_t count, uint16
 		port, count, what, min, max, align);
 }
 
+static int check_queues(const char *port, const char *what, uint16_t count, uint16_t max)
+{
+	if (count <= max)
+		return 0;
+	return pn_fail(EINVAL, "port %s: %u %s queues: must be 1 to %u", port, count, what, max);
+}
+
+static int check_conf(const struct pn_port_conf *conf, const struct pn_port_info *info)
+{
+	int ret = check_ring(
+		info->name, "receive", conf->rxd, info->rxd_min, info->rxd_max, info->rxd_align);
+
+	if (!ret)
+		ret = check_ring(info->name, "transmit", conf->txd, info->txd_min, info->txd_max,
+			info->txd_align);
+	if (!ret)
+		ret = check_queues(info->name, "receive", conf->rx_queues, info->rx_queues_max);
+	if (!ret)
+		ret = check_queues(info->name, "transmit", conf->tx_queues, info->tx_queues_max);
+	if (!ret)
+		ret = pn_check_offloads(
+			info->name, "receive", conf->rx_offloads, info->rx_offloads);
+	if (!ret)
+		ret = pn_check_offloads(
+			info->name, "transmit", conf->tx_offloads, info->tx_offloads);
+	return ret;
+}
+
 int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 	struct pn_port_conf full;
 	struct pn_port_info info;
 	int ret;
@@ -159,11 +185,11 @@ int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf)
 		full.rxd = DEFAULT_DESCRIPTORS;
 	if (!full.txd)
 		full.txd = DEFAULT_DESCRIPTORS;
-	ret = check_ring(
-		info.name, "receive", full.rxd, info.rxd_min, info.rxd_max, info.rxd_align);
-	if (!ret)
-		ret = check_ring(info.name, "transmit", full.txd, info.txd_min, info.txd_max,
-			info.txd_align);
+	if (!full.rx_queues)
+		full.rx_queues = 1;
+	if (!full.tx_queues)
+		full.tx_queues = 1;
+	ret = check_conf(&full, &info);
 	if (ret)
 		return ret;
 	ret = dev->ops->configure(dev, &full);
@@ -173,7 +199,7 @@ int pn_port_configure(struct pn_port *port, const struct pn_port_conf *conf)
 
 int pn_port_start(struct pn_port *port)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 	struct pn_port_info info;
 	int ret;
 
@@ -194,7 +220,7 @@ int pn_port_start(struct pn_port *port)
 
 int pn_port_stop(struct pn_port *port)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	if (!dev->started)
 		return 0;
@@ -206,15 +232,58 @@ int pn_port_stop(struct pn_port *port)
 
 int pn_port_get_stats(struct pn_port *port, struct pn_port_stats *stats)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	memset(stats, 0, sizeof(*stats));
 	return dev->ops->stats(dev, stats);
 }
 
+/* The counters of struct pn_port_stats, by name. */
+static const struct {
+	const char *name;
+	size_t offset;
+} named[] = {
+	{"rx_packets", offsetof(struct pn_port_stats, rx_packets)},
+	{"rx_bytes", offsetof(struct pn_port_stats, rx_bytes)},
+	{"tx_packets", offsetof(struct pn_port_stats, tx_packets)},
+	{"tx_bytes", offsetof(struct pn_port_stats, tx_bytes)},
+	{"rx_missed", offsetof(struct pn_port_stats, rx_missed)},
+	{"rx_errors", offsetof(struct pn_port_stats, rx_errors)},
+	{"rx_nombuf", offsetof(struct pn_port_stats, rx_nombuf)},
+	{"rx_bad_desc", offsetof(struct pn_port_stats, rx_bad_desc)},
+	{"tx_errors", offsetof(struct pn_port_stats, tx_errors)},
+	{"hw_rx_packets", offsetof(struct pn_port_stats, hw_rx_packets)},
+	{"hw_rx_bytes", offsetof(struct pn_port_stats, hw_rx_bytes)},
+	{"hw_tx_packets", offsetof(struct pn_port_stats, hw_tx_packets)},
+	{"hw_tx_bytes", offsetof(struct pn_port_stats, hw_tx_bytes)},
+};
+
+int pn_port_get_xstats(struct pn_port *port, struct pn_port_xstat *out, unsigned int count)
+{
+	const unsigned int common = PN_ARRAY_SIZE(named);
+	struct pn_port_dev *dev = pn_port_dev(port);
+	struct pn_port_stats stats;
+	int ret;
+
+	if (count && !out)
+		return pn_fail(EINVAL, "%u counters, but nowhere to put them", count);
+	ret = pn_port_get_stats(port, &stats);
+	if (ret)
+		return ret;
+	for (unsigned int i = 0; i < common && i < count; i++) {
+		snprintf(out[i].name, sizeof(out[i].name), "%s", named[i].name);
+		memcpy(&out[i].value, (const char *)&stats + named[i].offset, sizeof(uint64_t));
+	}
+	if (!dev->ops->xstats)
+		return (int)common;
+	ret = dev->ops->xstats(
+		dev, count > common ? out + common : NULL, count > common ? count - common : 0);
+	return ret < 0 ? ret : (int)common + ret;
+}
+
 int pn_port_stats_reset(struct pn_port *port)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	dev->ops->stats_reset(dev);
 	return 0;
@@ -222,7 +291,7 @@ int pn_port_stats_reset(struct pn_port *port)
 
 int pn_port_get_link(struct pn_port *port, struct pn_port_link *link)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	memset(link, 0, sizeof(*link));
 	return dev->ops->link(dev, link);
@@ -230,7 +299,7 @@ int pn_port_get_link(struct pn_port *port, struct pn_port_link *link)
 
 int pn_port_irq_enable(struct pn_port *port, int *fd)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 	struct pn_port_info info;
 	int ret;
 
@@ -241,12 +310,13 @@ int pn_port_irq_enable(struct pn_port *port, int *fd)
 		return pn_fail(EALREADY, "port %s: its interrupt is enabled already", info.name);
 	ret = dev->ops->irq_enable(dev, fd);
 	dev->irq_enabled = ret == 0;
+	dev->irq_fd = ret ? -1 : *fd;
 	return ret;
 }
 
 int pn_port_irq_arm(struct pn_port *port)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 	struct pn_port_info info;
 
 	if (dev->irq_enabled)
@@ -258,7 +328,7 @@ int pn_port_irq_arm(struct pn_port *port)
 
 int pn_port_irq_disable(struct pn_port *port)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	if (!dev->irq_enabled)
 		return 0;
@@ -268,14 +338,14 @@ int pn_port_irq_disable(struct pn_port *port)
 
 int pn_port_set_promiscuous(struct pn_port *port, bool on)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	return dev->ops->set_promiscuous(dev, on);
 }
 
 int pn_port_set_all_multicast(struct pn_port *port, bool on)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	return dev->ops->set_all_multicast(dev, on);
 }
@@ -286,7 +356,7 @@ int pn_port_set_all_multicast(struct pn_port *port, bool on)
 int pn_port_set_multicast(
 	struct pn_port *port, const uint8_t (*groups)[PN_MAC_LEN], unsigned int count)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	if (count && !groups)
 		return pn_fail(EINVAL, "%u multicast groups, but no list of them", count);
@@ -301,7 +371,7 @@ int pn_port_set_multicast(
 int pn_port_set_mac(struct pn_port *port, const uint8_t mac[PN_MAC_LEN])
 {
 	static const uint8_t zero[PN_MAC_LEN];
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 
 	if ((mac[0] & 1) || !memcmp(mac, zero, PN_MAC_LEN))
 		return pn_fail(EADDRNOTAVAIL, MAC_FMT " is not a unicast address", MAC_ARGS(mac));
@@ -310,7 +380,7 @@ int pn_port_set_mac(struct pn_port *port, const uint8_t mac[PN_MAC_LEN])
 
 int pn_port_set_mtu(struct pn_port *port, uint16_t mtu)
 {
-	struct pn_port_dev *dev = port_dev(port);
+	struct pn_port_dev *dev = pn_port_dev(port);
 	struct pn_port_info info;
 
 	pn_port_get_info(port, &info);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -194,6 +195,7 @@ static void refuse(const char *text, int err, const char *reason)
 static void test_bad_files(void **state)
 {
 	FILE *file = fopen(path("text"), "w");
+	struct stat st;
 
 	(void)state;
 	fputs("This is no capture, but it is long enough to have a header in it.\n", file);
@@ -205,6 +207,15 @@ static void test_bad_files(void **state)
 	refuse(spec("pcap:rx=%s", path("nowhere"), ""), -EINVAL, "nowhere");
 	refuse(spec("pcap:rx=%s", path("raw"), ""), -EINVAL, "link type");
 	refuse(spec("pcap:tx=%s/no/such", folder, ""), -EIO, "written");
+	/* Writing would empty what is read, by whatever name. */
+	make_capture(path("in"), DLT_EN10MB, 3, 0);
+	unlink(path("back"));
+	assert_int_equal(symlink(path("in"), path("back")), 0);
+	refuse(spec("pcap:rx=%s,tx=%s", path("in"), path("in")), -EINVAL, "the same file");
+	refuse(spec("pcap:rx=%s,tx=%s", path("in"), path("back")), -EINVAL, "the same file");
+	assert_int_equal(stat(path("in"), &st), 0);
+	assert_int_equal(st.st_size, 24 + 3 * (16 + 60));
+	unlink(path("back"));
 	refuse("pcap", -EINVAL, "rx=FILE");
 	refuse("pcap:rx=", -EINVAL, "text of 1");
 	refuse("pcap:loop=2", -EINVAL, "loop");

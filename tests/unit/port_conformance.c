@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -35,6 +36,14 @@ static void end_pool(struct conformance *driver)
 	driver->pool = NULL;
 }
 
+static void start(struct conformance *driver, struct pn_port *port)
+{
+	if (pn_port_start(port))
+		fail_msg("%s", pn_error());
+	if (driver->settle)
+		driver->settle(driver, port);
+}
+
 static struct pn_port *open_started(struct conformance *driver, uint32_t count)
 {
 	struct pn_port_conf conf = {0};
@@ -45,7 +54,7 @@ static struct pn_port *open_started(struct conformance *driver, uint32_t count)
 	assert_non_null(port);
 	conf.rx_pool = driver->pool;
 	assert_int_equal(pn_port_configure(port, &conf), 0);
-	assert_int_equal(pn_port_start(port), 0);
+	start(driver, port);
 	return port;
 }
 
@@ -72,6 +81,63 @@ static struct pn_port_stats stats_of(struct pn_port *port)
 	return stats;
 }
 
+/* A received packet is whole, and its owner's only. */
+static uint32_t check_packet(const struct pn_buf *packet)
+{
+	const struct pn_buf *seg = packet;
+	uint32_t bytes = 0;
+
+	assert_in_range(packet->nb_segs, 1, PN_BUF_SEGS_MAX);
+	for (uint8_t i = 0; i < packet->nb_segs; i++, seg = seg->next) {
+		assert_non_null(seg);
+		assert_int_equal(seg->refcnt, 1);
+		assert_true(seg->data_len);
+		assert_true(seg->data_off + seg->data_len <= seg->room);
+		bytes += seg->data_len;
+	}
+	assert_null(seg);
+	assert_int_equal(bytes, packet->pkt_len);
+	return bytes;
+}
+
+/* As an application does that sleeps: it looks at the link, whose news would wake it, too. */
+static void idle_once(struct pn_port *port)
+{
+	struct pn_port_link link;
+
+	assert_int_equal(pn_port_get_link(port, &link), 0);
+	assert_true(pn_port_wait(&port, 1, 10) >= 0);
+}
+
+static uint32_t receive(struct pn_port *port, uint32_t want, uint64_t *bytes)
+{
+	struct pn_buf *bufs[BURST];
+	struct pn_port_info info;
+	uint32_t got = 0;
+
+	pn_port_get_info(port, &info);
+	/* Some ports need a moment. */
+	for (int idle = 0; got < want && idle < 200; idle++) {
+		uint16_t ask = (uint16_t)(want - got < BURST ? want - got : BURST);
+		uint16_t n = pn_port_rx_burst(port, 0, bufs, ask);
+
+		assert_true(n <= ask);
+		for (uint16_t i = 0; i < n; i++) {
+			*bytes += check_packet(bufs[i]);
+			/* Nothing is said that is not announced. */
+			if (!info.blind)
+				assert_int_equal(bufs[i]->flags & ~info.rx_offloads, 0);
+		}
+		pn_buf_free_bulk(bufs, n);
+		got += n;
+		if (n)
+			idle = 0;
+		else
+			idle_once(port);
+	}
+	return got;
+}
+
 static void check_info(struct conformance *driver)
 {
 	struct pn_port *port;
@@ -87,6 +153,129 @@ static void check_info(struct conformance *driver)
 	assert_true(info.rxd_min && info.rxd_min <= info.rxd_max && info.rxd_align);
 	assert_true(info.txd_min && info.txd_min <= info.txd_max && info.txd_align);
 	assert_false(info.started);
+	assert_non_null(info.note);
+	/* What it says it can do are offloads, each of its own direction. */
+	assert_int_equal(info.rx_offloads & ~(PN_BUF_TX_VLAN - 1), 0);
+	assert_int_equal(info.tx_offloads & (PN_BUF_TX_VLAN - 1), 0);
+	close_all(driver, port);
+}
+
+/* Counters by name: those that every port has are the same as in the structure; and where there is
+ * room for a few only, these are the first ones. */
+static void check_xstats(struct conformance *driver)
+{
+	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
+	struct pn_port_xstat *all, first[2] = {0};
+	uint64_t bytes = 0;
+	int count;
+
+	assert_int_equal(pn_port_get_xstats(port, NULL, 1), -EINVAL);
+	receive(port, driver->feed(driver, port, 3), &bytes);
+	count = pn_port_get_xstats(port, NULL, 0);
+	assert_true(count >= 13);
+	all = calloc((size_t)count, sizeof(*all));
+	assert_non_null(all);
+	assert_int_equal(pn_port_get_xstats(port, all, (unsigned int)count), count);
+	assert_string_equal(all[0].name, "rx_packets");
+	assert_int_equal(all[0].value, stats_of(port).rx_packets);
+	for (int i = 0; i < count; i++) {
+		assert_true(*all[i].name);
+		for (int j = 0; j < i; j++)
+			assert_string_not_equal(all[i].name, all[j].name);
+	}
+	assert_int_equal(pn_port_get_xstats(port, first, 1), count);
+	assert_string_equal(first[0].name, "rx_packets");
+	assert_string_equal(first[1].name, "");
+	free(all);
+	driver->drain(driver, port);
+	close_all(driver, port);
+}
+
+void conformance_sleeps(struct pn_port *port, int ms)
+{
+	struct pn_port_link link;
+
+	/* News of the link may come late, and more than once. */
+	for (int i = 0; i < 100; i++) {
+		int ret;
+
+		assert_int_equal(pn_port_get_link(port, &link), 0);
+		ret = pn_port_wait(&port, 1, ms);
+		assert_true(ret >= 0);
+		if (!ret)
+			return;
+		usleep(10000);
+	}
+	fail_msg("it never sleeps");
+}
+
+/* Waiting ends when there is something, and when the time is over. */
+static void check_wait(struct conformance *driver)
+{
+	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
+	struct pn_port *none = NULL;
+	struct pn_port_link link;
+	uint64_t bytes = 0;
+	uint32_t fed;
+
+	assert_int_equal(pn_port_wait(NULL, 1, 0), -EINVAL);
+	assert_int_equal(pn_port_wait(&none, 1, 0), -EINVAL);
+	assert_int_equal(pn_port_wait(&port, 0, 0), -EINVAL);
+	assert_int_equal(pn_port_wait(&port, PN_PORT_WAIT_MAX + 1, 0), -EINVAL);
+	/* News of the link would wake, too. */
+	assert_int_equal(pn_port_get_link(port, &link), 0);
+	if (!driver->rx_endless) {
+		driver->drain(driver, port);
+		conformance_sleeps(port, 0);
+		conformance_sleeps(port, 20);
+	}
+	fed = driver->feed(driver, port, 5);
+	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
+	assert_int_equal(receive(port, fed, &bytes), fed);
+	driver->drain(driver, port);
+	assert_int_equal(pn_port_stop(port), 0);
+	assert_int_equal(pn_port_wait(&port, 1, 1), 0);
+	close_all(driver, port);
+}
+
+/* Any number of queues that it says it has, and no more; all start, and none takes a buffer along.
+ */
+static void check_queues(struct conformance *driver)
+{
+	struct pn_port_conf conf = {0};
+	struct pn_port_info info;
+	struct pn_port *port;
+	struct pn_buf *bufs[BURST];
+
+	make_pool(driver, CONFORMANCE_BUFFERS);
+	port = driver->open(driver);
+	pn_port_get_info(port, &info);
+	assert_in_range(info.rx_queues_max, 1, PN_PORT_QUEUES_MAX);
+	assert_in_range(info.tx_queues_max, 1, PN_PORT_QUEUES_MAX);
+	conf.rx_pool = driver->pool;
+	conf.rx_queues = (uint16_t)(info.rx_queues_max + 1);
+	assert_int_equal(pn_port_configure(port, &conf), -EINVAL);
+	conf.rx_queues = 1;
+	conf.tx_queues = (uint16_t)(info.tx_queues_max + 1);
+	assert_int_equal(pn_port_configure(port, &conf), -EINVAL);
+	conf.rxd = conf.txd = 64;
+	conf.rx_queues = info.rx_queues_max;
+	conf.tx_queues = info.tx_queues_max;
+	while (64u * conf.rx_queues > CONFORMANCE_BUFFERS / 2)
+		conf.rx_queues /= 2;
+	if (64 < info.rxd_min || 64 > info.rxd_max)
+		conf.rxd = conf.txd = 0;
+	assert_int_equal(pn_port_configure(port, &conf), 0);
+	start(driver, port);
+	for (uint16_t q = 0; q < conf.tx_queues; q++) {
+		struct pn_buf *packet = make_packet(driver, 60);
+
+		assert_int_equal(pn_port_tx_burst(port, q, &packet, 1), 1);
+	}
+	driver->drain(driver, port);
+	assert_int_equal(pn_port_stop(port), 0);
+	for (uint16_t q = 0; q < conf.rx_queues; q++)
+		assert_int_equal(pn_port_rx_burst(port, q, bufs, BURST), 0);
 	close_all(driver, port);
 }
 
@@ -132,7 +321,7 @@ static void check_refusals(struct conformance *driver)
 	assert_int_equal(pn_port_configure(port, &conf), 0);
 	assert_int_equal(pn_port_configure(port, &conf), 0);
 	assert_int_equal(pn_pool_destroy(driver->pool), -EBUSY);
-	assert_int_equal(pn_port_start(port), 0);
+	start(driver, port);
 	assert_int_equal(pn_port_start(port), -EALREADY);
 	assert_int_equal(pn_port_configure(port, &conf), -EBUSY);
 	assert_int_equal(pn_port_set_mtu(port, 1500), -EBUSY);
@@ -168,51 +357,11 @@ static void check_stopped(struct conformance *driver)
 	assert_int_equal(pn_port_configure(port, &conf), 0);
 	check_still(driver, port);
 	for (int i = 0; i < 3; i++) {
-		assert_int_equal(pn_port_start(port), 0);
+		start(driver, port);
 		assert_int_equal(pn_port_stop(port), 0);
 		check_still(driver, port);
 	}
 	close_all(driver, port);
-}
-
-/* A received packet is whole, and its owner's only. */
-static uint32_t check_packet(const struct pn_buf *packet)
-{
-	const struct pn_buf *seg = packet;
-	uint32_t bytes = 0;
-
-	assert_in_range(packet->nb_segs, 1, PN_BUF_SEGS_MAX);
-	for (uint8_t i = 0; i < packet->nb_segs; i++, seg = seg->next) {
-		assert_non_null(seg);
-		assert_int_equal(seg->refcnt, 1);
-		assert_true(seg->data_len);
-		assert_true(seg->data_off + seg->data_len <= seg->room);
-		bytes += seg->data_len;
-	}
-	assert_null(seg);
-	assert_int_equal(bytes, packet->pkt_len);
-	return bytes;
-}
-
-static uint32_t receive(struct pn_port *port, uint32_t want, uint64_t *bytes)
-{
-	struct pn_buf *bufs[BURST];
-	uint32_t got = 0;
-
-	/* Some ports need a moment. */
-	for (int idle = 0; got < want && idle < 100000; idle++) {
-		uint16_t ask = (uint16_t)(want - got < BURST ? want - got : BURST);
-		uint16_t n = pn_port_rx_burst(port, 0, bufs, ask);
-
-		assert_true(n <= ask);
-		for (uint16_t i = 0; i < n; i++)
-			*bytes += check_packet(bufs[i]);
-		pn_buf_free_bulk(bufs, n);
-		got += n;
-		if (n)
-			idle = 0;
-	}
-	return got;
 }
 
 static void check_receive(struct conformance *driver)
@@ -325,6 +474,118 @@ static void check_senseless(struct conformance *driver)
 	close_all(driver, port);
 }
 
+/* UDP over IPv4 with wrong checksums, in a frame of so many bytes. */
+static struct pn_buf *make_udp(struct conformance *driver, uint16_t len)
+{
+	static const unsigned char head[] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0,
+		0, 0, 1, 0, 0, 64, 17, 0xaa, 0xaa, 198, 51, 100, 1, 198, 51, 100, 2, 0, 7, 0, 9, 0,
+		0, 0xbb, 0xbb};
+	struct pn_buf *buf = make_packet(driver, len);
+	unsigned char *data = pn_buf_data(buf);
+
+	memcpy(data, head, sizeof(head));
+	data[16] = (unsigned char)((len - 14) >> 8);
+	data[17] = (unsigned char)(len - 14);
+	data[38] = (unsigned char)((len - 34) >> 8);
+	data[39] = (unsigned char)(len - 34);
+	return buf;
+}
+
+static uint16_t sum_of(const unsigned char *data, uint32_t len, uint32_t sum)
+{
+	for (uint32_t i = 0; i < len; i++)
+		sum += i % 2 ? data[i] : (uint32_t)data[i] << 8;
+	while (sum >> 16)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)sum;
+}
+
+/* One packet with all that the port offers, as it is on the wire. */
+static void check_sent(
+	struct conformance *driver, struct pn_port *port, uint32_t offloads, uint16_t len)
+{
+	struct pn_buf *packet = make_udp(driver, len);
+	unsigned char frame[2048], want[2048];
+	uint32_t asked = pn_buf_leave_checksums(packet, offloads), got;
+	const uint32_t tag = offloads & PN_BUF_TX_VLAN ? 4 : 0;
+
+	memcpy(want, pn_buf_data(packet), len);
+	packet->flags |= offloads & PN_BUF_TX_VLAN;
+	packet->vlan_tci = 0x6123;
+	assert_int_equal(pn_port_tx_burst(port, 0, &packet, 1), 1);
+	if (!driver->sent)
+		return;
+	got = driver->sent(driver, frame, sizeof(frame));
+	assert_true(got >= len + tag);
+	if (tag)
+		assert_memory_equal(frame + 12, "\x81\0\x61\x23", 4);
+	memmove(frame + 12, frame + 12 + tag, got - 12 - tag);
+	/* But for the checksums it is the packet. */
+	if (asked & PN_BUF_TX_IP)
+		assert_int_equal(sum_of(frame + 14, 20, 0), 0xffff);
+	else
+		assert_memory_equal(frame + 24, "\xaa\xaa", 2);
+	if (asked & PN_BUF_TX_UDP)
+		assert_int_equal(sum_of(frame + 26, len - 26u, 17u + len - 34u), 0xffff);
+	else
+		assert_memory_equal(frame + 40, "\xbb\xbb", 2);
+	memcpy(want + 24, frame + 24, 2);
+	memcpy(want + 40, frame + 40, 2);
+	assert_memory_equal(frame, want, len);
+}
+
+/* What a port offers it does, all at once; the rest it refuses. */
+static void check_offloads(struct conformance *driver)
+{
+	const uint32_t tx_all = PN_BUF_TX_VLAN | PN_BUF_TX_CHECKSUMS | PN_BUF_TX_TSO;
+	struct pn_port_conf conf = {0};
+	struct pn_port_info info;
+	struct pn_port *port;
+	uint64_t bytes = 0;
+	uint32_t fed;
+
+	make_pool(driver, CONFORMANCE_BUFFERS);
+	port = driver->open(driver);
+	pn_port_get_info(port, &info);
+	conf.rx_pool = driver->pool;
+	for (uint32_t bit = 1; bit; bit <<= 1) {
+		conf.rx_offloads = bit;
+		if (!(bit & info.rx_offloads))
+			assert_int_equal(pn_port_configure(port, &conf), -ENOTSUP);
+		conf.rx_offloads = 0;
+		conf.tx_offloads = bit;
+		if (!(bit & info.tx_offloads))
+			assert_int_equal(pn_port_configure(port, &conf), -ENOTSUP);
+		conf.tx_offloads = 0;
+	}
+	assert_int_equal(info.tx_offloads & ~tx_all, 0);
+	conf.rx_offloads = info.rx_offloads;
+	conf.tx_offloads = info.tx_offloads;
+	assert_int_equal(pn_port_configure(port, &conf), 0);
+	start(driver, port);
+	fed = driver->feed(driver, port, 9);
+	assert_int_equal(receive(port, fed, &bytes), fed);
+	driver->drain(driver, port);
+	assert_int_equal(pn_port_stats_reset(port), 0);
+	for (uint16_t len = 42; len < 1514; len = (uint16_t)(len + 113)) {
+		check_sent(driver, port, info.tx_offloads, len);
+		driver->drain(driver, port);
+	}
+	assert_int_equal(stats_of(port).tx_errors, 0);
+	if (info.tx_offloads & PN_BUF_TX_UDP) {
+		struct pn_buf *packet = make_packet(driver, 60);
+
+		/* Headers that are said to be longer than the packet. */
+		packet->flags = PN_BUF_TX_UDP;
+		packet->l2_len = 14;
+		packet->l3_len = 40;
+		assert_int_equal(pn_port_tx_burst(port, 0, &packet, 1), 1);
+		assert_int_equal(stats_of(port).tx_errors, 1);
+	}
+	driver->drain(driver, port);
+	close_all(driver, port);
+}
+
 static void check_over_filled(struct conformance *driver)
 {
 	struct pn_port *port;
@@ -396,7 +657,7 @@ static void check_stop_full(struct conformance *driver)
 		sent = pn_port_tx_burst(port, 0, bufs, BURST);
 		pn_buf_free_bulk(bufs + sent, (uint32_t)(BURST - sent));
 		assert_int_equal(pn_port_stop(port), 0);
-		assert_int_equal(pn_port_start(port), 0);
+		start(driver, port);
 	}
 	close_all(driver, port);
 }
@@ -432,9 +693,10 @@ static void check_forward(struct conformance *driver)
 
 void conformance_run(struct conformance *driver)
 {
-	static void (*const checks[])(struct conformance *) = {check_info, check_refusals,
-		check_stopped, check_receive, check_transmit, check_odd_packets, check_senseless,
-		check_over_filled, check_dry_pool, check_stop_full, check_forward};
+	static void (*const checks[])(struct conformance *) = {check_info, check_xstats, check_wait,
+		check_queues, check_refusals, check_stopped, check_receive, check_transmit,
+		check_odd_packets, check_senseless, check_offloads, check_over_filled,
+		check_dry_pool, check_stop_full, check_forward};
 	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 
 	opts.page_size = PN_PAGE_4K;

@@ -26,6 +26,10 @@ struct conformance {
 	uint32_t (*feed)(struct conformance *driver, struct pn_port *port, uint32_t n);
 	/* Take away what the port has sent, so that there is room again. */
 	void (*drain)(struct conformance *driver, struct pn_port *port);
+	/* If not NULL: the next frame that the port has sent, as a wire has it; its length. */
+	uint32_t (*sent)(struct conformance *driver, unsigned char *frame, uint32_t size);
+	/* If not NULL: called whenever the port was started, until its link is up. */
+	void (*settle)(struct conformance *driver, struct pn_port *port);
 	struct pn_pool *pool; /* made by the checks; feed() may take from it */
 	void *own;
 	uint32_t tx_room;  /* packets that it takes before drain(), at least; 0: without end */
@@ -33,6 +37,9 @@ struct conformance {
 	bool rx_from_pool; /* it receives into buffers of the pool when it is polled */
 	bool loops;        /* what it sends it receives */
 };
+
+/* With nothing to receive, waiting for so long ends when the time is over; asserts. */
+void conformance_sleeps(struct pn_port *port, int ms);
 
 /* Run all checks; they assert. */
 void conformance_run(struct conformance *driver);

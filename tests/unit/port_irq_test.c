@@ -4,6 +4,7 @@
  * that arming loses no wake-up, and in which order it is all undone.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,7 +36,7 @@ static int init(void **state, uint16_t device)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct pn_pool_opts pool = {.count = 200};
-	struct pn_port_opts opts;
+	struct pn_port_opts opts = {0};
 
 	fake_memory_init(&f->memory, 2 << 20);
 	assert_int_equal(pn_pool_create(&f->pool, f->memory.heap, &pool), 0);
@@ -331,6 +332,50 @@ static void test_gone(void **state)
 	assert_int_equal(pn_port_irq_arm(f->port), -EINVAL);
 }
 
+struct signaller {
+	int fd;
+	bool end;
+};
+
+/* As a device that has something to tell again and again. */
+static void *signal_often(void *arg)
+{
+	const struct timespec pause = {.tv_nsec = 1000000};
+	struct signaller *signaller = arg;
+
+	while (!__atomic_load_n(&signaller->end, __ATOMIC_RELAXED)) {
+		nanosleep(&pause, NULL);
+		(void)eventfd_write(signaller->fd, 1);
+	}
+	return NULL;
+}
+
+/* Waiting arms the interrupt and sleeps on it; without one it naps, and does not know. */
+static void test_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct signaller signaller = {0};
+	pthread_t thread;
+
+	f->device.irq_count[PN_IRQ_MSIX] = 5;
+	assert_int_equal(pn_port_wait(&f->port, 1, 0), 0); /* stopped */
+	assert_int_equal(pn_port_start(f->port), 0);
+	assert_int_equal(pn_port_wait(&f->port, 1, 1000), 1);
+	assert_int_equal(pn_port_irq_enable(f->port, &signaller.fd), 0);
+	assert_int_equal(eventfd_write(signaller.fd, 1), 0);
+	forget(f);
+	/* What was signalled before is cleared when it is armed. */
+	assert_int_equal(pn_port_wait(&f->port, 1, 5), 0);
+	assert_int_equal(fake_reg(&f->device, E1000_IMS), MSIX_RX | MSIX_LINK);
+	assert_int_equal(pthread_create(&thread, NULL, signal_often, &signaller), 0);
+	assert_int_equal(pn_port_wait(&f->port, 1, -1), 1);
+	__atomic_store_n(&signaller.end, true, __ATOMIC_RELAXED);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	fake_device_halt(&f->device);
+	memset(f->device.regs, 0xff, E1000_BAR_SIZE);
+	assert_int_equal(pn_port_wait(&f->port, 1, 1000), -EIO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -342,6 +387,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_lost_intx, setup_legacy, teardown),
 		cmocka_unit_test_setup_teardown(test_dry_ring, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wait, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("port interrupts", tests, NULL, NULL);

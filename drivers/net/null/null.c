@@ -16,7 +16,7 @@
 
 struct null_port {
 	struct soft_port soft;
-	struct pn_buf packet; /* what a received one looks like, from state to hash */
+	struct pn_buf packet; /* what a received one looks like, from state to l4_len */
 	uint64_t size;        /* bytes of a packet */
 };
 
@@ -38,21 +38,22 @@ static __attribute__((noinline)) uint16_t get_some(
 
 SOFT_BURST null_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 {
-	struct null_port *port = queue;
-	const struct pn_buf packet = port->packet;
+	typedef uint64_t fields __attribute__((vector_size(32)));
 	const size_t first = offsetof(struct pn_buf, state);
+	struct null_port *port = queue;
+	fields packet;
 
+	_Static_assert(
+		offsetof(struct pn_buf, pool) - offsetof(struct pn_buf, state) == sizeof(packet),
+		"from state to l4_len");
 	if (__builtin_expect(pn_pool_get_raw(port->soft.pool, bufs, count), 0))
 		count = get_some(port, bufs, count);
-	for (uint16_t i = 0; i < count; i++) {
-		char *fields = (char *)bufs[i] + first;
-
-		/* From state to pkt_len; then flags and hash. */
-		memcpy(fields, (const char *)&packet + first, 16);
-		memcpy(fields + 16, (const char *)&packet + first + 16, 8);
-	}
+	/* From state to l4_len in one store; four in a round: 3 instructions less a packet. */
+	memcpy(&packet, (const char *)&port->packet + first, sizeof(packet));
+#pragma GCC unroll 4
+	for (uint32_t i = 0; i < count; i++)
+		memcpy((char *)bufs[i] + first, &packet, sizeof(packet));
 	soft_count(&port->soft.rx.packets, count);
-	soft_count(&port->soft.rx.bytes, count * port->size);
 	return count;
 }
 
@@ -102,7 +103,7 @@ static int null_start(struct pn_port_dev *dev)
 	struct null_port *port = null_port(dev);
 
 	/* The queues are the port: its counters are all they have. */
-	dev->no_queue = port;
+	dev->no_queue[0] = port;
 	dev->port.rx_burst = SOFT_BURST_BEST(null_rx);
 	dev->port.tx_burst = SOFT_BURST_BEST(null_tx);
 	return 0;
@@ -113,12 +114,26 @@ static void null_stop(struct pn_port_dev *dev)
 	(void)dev;
 }
 
+/* All received packets are of one size. */
+static void null_collect(struct soft_port *soft, struct pn_port_stats *stats)
+{
+	struct null_port *port = pn_container_of(soft, struct null_port, soft);
+
+	stats->rx_bytes += stats->rx_packets * port->size;
+}
+
 static void null_close(struct pn_port_dev *dev)
 {
 	struct null_port *port = null_port(dev);
 
 	soft_hold(&port->soft, NULL);
 	free(port);
+}
+
+static bool null_pending(struct pn_port_dev *dev)
+{
+	(void)dev;
+	return true;
 }
 
 static const struct pn_port_ops null_ops = {
@@ -138,6 +153,7 @@ static const struct pn_port_ops null_ops = {
 	.set_multicast = soft_set_multicast,
 	.set_mac = soft_set_mac,
 	.set_mtu = soft_set_mtu,
+	.pending = null_pending,
 };
 
 static int null_open(struct pn_port_dev **out, const char *spec, const struct pn_port_opts *opts)
@@ -161,6 +177,7 @@ static int null_open(struct pn_port_dev **out, const char *spec, const struct pn
 		return ret;
 	}
 	port->soft.dev.ops = &null_ops;
+	port->soft.collect = null_collect;
 	*out = &port->soft.dev;
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <pcap/pcap.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base_priv.h"
 #include "soft.h"
@@ -156,35 +157,9 @@ static bool next_packet(
 	return false;
 }
 
-/* Buffers for len bytes, chained. NULL: the pool has not enough, or they would be too many. */
-static struct pn_buf *make_chain(struct pn_pool *pool, uint32_t len)
+/* tv_usec counts nanoseconds, as asked for. */
+static void stamp(struct pn_buf *packet, const struct pcap_pkthdr *header)
 {
-	uint32_t room = pn_pool_buf_room(pool) - PN_BUF_HEADROOM;
-	uint32_t n = (len + room - 1) / room;
-	struct pn_buf *segs[PN_BUF_SEGS_MAX];
-
-	if (n > PN_BUF_SEGS_MAX || pn_pool_get(pool, segs, n))
-		return NULL;
-	for (uint32_t i = 0; i + 1 < n; i++)
-		segs[i]->next = segs[i + 1];
-	segs[0]->nb_segs = (uint8_t)n;
-	segs[0]->pkt_len = len;
-	return segs[0];
-}
-
-static void fill(struct pn_buf *packet, const struct pcap_pkthdr *header, const unsigned char *data)
-{
-	uint32_t left = header->caplen;
-
-	for (struct pn_buf *seg = packet; seg; seg = seg->next) {
-		uint32_t room = pn_buf_tailroom(seg), len = left < room ? left : room;
-
-		memcpy(pn_buf_data(seg), data, len);
-		seg->data_len = (uint16_t)len;
-		data += len;
-		left -= len;
-	}
-	/* tv_usec counts nanoseconds, as asked for. */
 	pn_buf_get_more(packet)->timestamp =
 		(uint64_t)header->ts.tv_sec * 1000000000u + (uint64_t)header->ts.tv_usec;
 	packet->flags |= PN_BUF_RX_TIMESTAMP;
@@ -211,12 +186,12 @@ static uint16_t pcap_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 		pn_buf_free(spare);
 		if (!next_packet(port, &header, &data))
 			break;
-		bufs[n] = header->caplen ? make_chain(port->soft.pool, header->caplen) : NULL;
+		bufs[n] = soft_chain(port->soft.pool, data, header->caplen);
 		if (!bufs[n]) {
 			soft_count(header->caplen ? &rx->missed : &rx->errors, 1);
 			continue;
 		}
-		fill(bufs[n], header, data);
+		stamp(bufs[n], header);
 		bytes += header->caplen;
 		n++;
 	}
@@ -227,7 +202,7 @@ static uint16_t pcap_rx(void *queue, struct pn_buf **bufs, uint16_t count)
 
 static void write_packet(struct pcap_port *port, struct pn_buf *packet)
 {
-	uint32_t len = packet->nb_segs == 1 ? packet->data_len : packet->pkt_len, done = 0;
+	uint32_t len = pn_packet_len(packet), done = 0;
 	struct pcap_pkthdr header = {.caplen = len, .len = len};
 	const unsigned char *data = pn_buf_data(packet);
 	struct timespec now;
@@ -258,7 +233,7 @@ static bool output_good(struct pcap_port *port)
 
 static bool can_write(struct pcap_port *port, const struct pn_buf *packet)
 {
-	return soft_valid(packet) && packet->pkt_len <= FRAME_MAX && output_good(port);
+	return soft_valid(packet) && pn_packet_len(packet) <= FRAME_MAX && output_good(port);
 }
 
 static uint16_t pcap_tx(void *queue, struct pn_buf **bufs, uint16_t count)
@@ -277,7 +252,7 @@ static uint16_t pcap_tx(void *queue, struct pn_buf **bufs, uint16_t count)
 		}
 		write_packet(port, bufs[i]);
 		packets++;
-		bytes += bufs[i]->nb_segs == 1 ? bufs[i]->data_len : bufs[i]->pkt_len;
+		bytes += pn_packet_len(bufs[i]);
 	}
 	pn_buf_free_bulk(bufs, count);
 	soft_count(&port->soft.tx.packets, packets);
@@ -287,7 +262,7 @@ static uint16_t pcap_tx(void *queue, struct pn_buf **bufs, uint16_t count)
 
 static int pcap_start(struct pn_port_dev *dev)
 {
-	dev->no_queue = pcap_port(dev);
+	dev->no_queue[0] = pcap_port(dev);
 	dev->port.rx_burst = pcap_rx;
 	dev->port.tx_burst = pcap_tx;
 	return 0;
@@ -320,6 +295,11 @@ static void pcap_close_port(struct pn_port_dev *dev)
 	free_port(pcap_port(dev));
 }
 
+static bool pcap_pending(struct pn_port_dev *dev)
+{
+	return pcap_port(dev)->in;
+}
+
 static const struct pn_port_ops pcap_ops = {
 	.close = pcap_close_port,
 	.info = soft_info,
@@ -337,7 +317,17 @@ static const struct pn_port_ops pcap_ops = {
 	.set_multicast = soft_set_multicast,
 	.set_mac = soft_set_mac,
 	.set_mtu = soft_set_mtu,
+	.pending = pcap_pending,
 };
+
+/* Opening it to write would empty what is to be read. */
+static bool same_file(const struct pcap_port *port)
+{
+	struct stat in, out;
+
+	return !stat(port->rx_name, &in) && !stat(port->tx_name, &out) && S_ISREG(in.st_mode) &&
+	       in.st_dev == out.st_dev && in.st_ino == out.st_ino;
+}
 
 static int open_files(struct pcap_port *port, const char *spec)
 {
@@ -348,6 +338,9 @@ static int open_files(struct pcap_port *port, const char *spec)
 			"port %s: a file to receive from (rx=FILE), one to send into (tx=FILE), or "
 			"both are needed",
 			spec);
+	if (same_file(port))
+		return pn_fail(
+			EINVAL, "port %s: it would send into the same file that it reads", spec);
 	ret = load_library(port);
 	if (!ret && *port->rx_name)
 		ret = open_capture(port);
@@ -383,6 +376,7 @@ static int pcap_open_port(
 		free_port(port);
 		return ret;
 	}
+	port->soft.rx_offloads = PN_BUF_RX_TIMESTAMP;
 	port->soft.dev.ops = &pcap_ops;
 	*out = &port->soft.dev;
 	return 0;

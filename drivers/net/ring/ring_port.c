@@ -49,7 +49,7 @@ SOFT_BURST_AVX2(ring_tx)
 
 static int ring_start(struct pn_port_dev *dev)
 {
-	dev->no_queue = ring_port(dev);
+	dev->no_queue[0] = ring_port(dev);
 	dev->port.rx_burst = SOFT_BURST_BEST(ring_rx);
 	dev->port.tx_burst = SOFT_BURST_BEST(ring_tx);
 	return 0;
@@ -77,6 +77,11 @@ static void ring_close(struct pn_port_dev *dev)
 	free(port);
 }
 
+static bool ring_pending(struct pn_port_dev *dev)
+{
+	return pn_ring_count(ring_port(dev)->in) != 0;
+}
+
 static const struct pn_port_ops ring_ops = {
 	.close = ring_close,
 	.info = soft_info,
@@ -94,6 +99,7 @@ static const struct pn_port_ops ring_ops = {
 	.set_multicast = soft_set_multicast,
 	.set_mac = soft_set_mac,
 	.set_mtu = soft_set_mtu,
+	.pending = ring_pending,
 };
 
 static struct ring_port *new_port(void)

@@ -131,6 +131,28 @@ bool soft_valid(const struct pn_buf *packet)
 	return packet->nb_segs == 1 || (packet->nb_segs && bytes == packet->pkt_len);
 }
 
+struct pn_buf *soft_chain(struct pn_pool *pool, const unsigned char *data, uint32_t len)
+{
+	uint32_t room = pn_pool_buf_room(pool) - PN_BUF_HEADROOM, left = len;
+	uint32_t n = len / room + (len % room != 0);
+	struct pn_buf *segs[PN_BUF_SEGS_MAX];
+
+	if (!n || n > PN_BUF_SEGS_MAX || pn_pool_get(pool, segs, n))
+		return NULL;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t part = left < room ? left : room;
+
+		memcpy(pn_buf_data(segs[i]), data, part);
+		segs[i]->data_len = (uint16_t)part;
+		segs[i]->next = i + 1 < n ? segs[i + 1] : NULL;
+		data += part;
+		left -= part;
+	}
+	segs[0]->nb_segs = (uint8_t)n;
+	segs[0]->pkt_len = len;
+	return segs[0];
+}
+
 void soft_free_odd(struct soft_port *port, struct pn_buf **bufs, uint32_t n)
 {
 	uint64_t packets = 0, bytes = 0;
@@ -141,7 +163,7 @@ void soft_free_odd(struct soft_port *port, struct pn_buf **bufs, uint32_t n)
 			continue;
 		}
 		packets++;
-		bytes += bufs[i]->nb_segs == 1 ? bufs[i]->data_len : bufs[i]->pkt_len;
+		bytes += pn_packet_len(bufs[i]);
 	}
 	pn_buf_free_bulk(bufs, n);
 	soft_count(&port->tx.packets, packets);
@@ -166,6 +188,7 @@ void soft_info(const struct pn_port_dev *dev, struct pn_port_info *info)
 	info->rxd_max = info->txd_max = 32768;
 	info->rxd_align = info->txd_align = 1;
 	info->blind = port->blind;
+	info->rx_offloads = port->rx_offloads;
 }
 
 int soft_configure(struct pn_port_dev *dev, const struct pn_port_conf *conf)
@@ -174,26 +197,23 @@ int soft_configure(struct pn_port_dev *dev, const struct pn_port_conf *conf)
 	return 0;
 }
 
-static uint64_t counter(const uint64_t *counter)
+static void collect(struct soft_port *port, struct pn_port_stats *stats)
 {
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
-}
-
-static void collect(const struct soft_port *port, struct pn_port_stats *stats)
-{
-	stats->rx_packets = counter(&port->rx.packets);
-	stats->rx_bytes = counter(&port->rx.bytes);
-	stats->rx_errors = counter(&port->rx.errors);
-	stats->rx_missed = counter(&port->rx.missed);
-	stats->rx_nombuf = counter(&port->rx.nombuf);
-	stats->tx_packets = counter(&port->tx.packets);
-	stats->tx_bytes = counter(&port->tx.bytes);
-	stats->tx_errors = counter(&port->tx.errors);
+	stats->rx_packets = soft_counted(&port->rx.packets);
+	stats->rx_bytes = soft_counted(&port->rx.bytes);
+	stats->rx_errors = soft_counted(&port->rx.errors);
+	stats->rx_missed = soft_counted(&port->rx.missed);
+	stats->rx_nombuf = soft_counted(&port->rx.nombuf);
+	stats->tx_packets = soft_counted(&port->tx.packets);
+	stats->tx_bytes = soft_counted(&port->tx.bytes);
+	stats->tx_errors = soft_counted(&port->tx.errors);
+	if (port->collect)
+		port->collect(port, stats);
 }
 
 int soft_stats(struct pn_port_dev *dev, struct pn_port_stats *stats)
 {
-	const struct soft_port *port = soft_port(dev);
+	struct soft_port *port = soft_port(dev);
 
 	collect(port, stats);
 	stats->rx_packets -= port->base.rx_packets;

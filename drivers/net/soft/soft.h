@@ -28,11 +28,14 @@ struct soft_port {
 	uint8_t mac[PN_MAC_LEN];
 	uint16_t mtu;
 	bool blind;
+	uint32_t rx_offloads; /* that it has, always */
 	struct pn_pool *pool; /* configured with */
 	/* The two queues may have a thread each. */
 	struct soft_counts rx __attribute__((aligned(128)));
 	struct soft_counts tx __attribute__((aligned(128)));
 	struct pn_port_stats base; /* what the counters were at the last reset */
+	/* Add what is counted elsewhere, since the port was opened; NULL: nothing. */
+	void (*collect)(struct soft_port *port, struct pn_port_stats *stats);
 };
 
 static inline struct soft_port *soft_port(struct pn_port_dev *dev)
@@ -45,9 +48,14 @@ static inline void soft_count(uint64_t *counter, uint64_t n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
+static inline uint64_t soft_counted(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 /*
- * Burst functions exist twice: as compiled, and for processors that copy 32 bytes at a time. Both
- * are this one, inlined.
+ * Burst functions exist twice: as compiled, and for processors with AVX2, which without its forms
+ * of instructions forward 15 % less between null ports at bursts of 32. Both are this one, inlined.
  */
 #if defined(__x86_64__)
 #define SOFT_BURST_AVX2(name)                                                   \
@@ -90,6 +98,12 @@ void soft_free_odd(struct soft_port *port, struct pn_buf **bufs, uint32_t n);
 
 /* Can it be sent: no empty segment, as many as it says, and together as long as it says? */
 bool soft_valid(const struct pn_buf *packet);
+
+/*
+ * A packet with these bytes, in several segments if they need it. NULL: there are none, the pool
+ * has not enough buffers, or they would be too many.
+ */
+struct pn_buf *soft_chain(struct pn_pool *pool, const unsigned char *data, uint32_t len);
 
 /* Parts of struct pn_port_ops. */
 void soft_info(const struct pn_port_dev *dev, struct pn_port_info *info);
