@@ -44,6 +44,7 @@ struct rig {
 	struct e1000_txq txq;
 	struct pn_pool *pool;
 	bool extended;
+	pn_burst_fn rx_burst, tx_burst;
 	/* The device: where it is in its rings, and what it should have made happen. */
 	uint32_t rdh, tdh;
 	struct fifo received, sent;
@@ -87,7 +88,8 @@ static struct expected fifo_get(struct fifo *fifo)
 	return item;
 }
 
-static void rig_init_pool(struct rig *r, uint16_t model, uint16_t rxd, uint16_t txd, uint32_t count)
+static void rig_init_offloads(
+	struct rig *r, uint16_t model, uint16_t rxd, uint16_t txd, uint32_t count, bool offloads)
 {
 	struct pn_pool_opts opts = {.count = count, .data_room = BUF_SIZE + 33};
 
@@ -103,12 +105,23 @@ static void rig_init_pool(struct rig *r, uint16_t model, uint16_t rxd, uint16_t 
 	assert_non_null(r->hw.model);
 	r->extended = r->hw.model->pcie;
 	assert_int_equal(pn_pool_create(&r->pool, r->memory.heap, &opts), 0);
-	assert_int_equal(e1000_rxq_init(&r->rxq, &r->hw, r->memory.heap, r->pool, rxd), 0);
+	assert_int_equal(e1000_rxq_init(&r->rxq, &r->hw, r->memory.heap, r->pool, rxd,
+				 offloads ? E1000_RX_OFFLOADS : 0),
+		0);
 	assert_int_equal(r->rxq.buf_size, BUF_SIZE);
-	assert_int_equal(e1000_txq_init(&r->txq, &r->hw, r->memory.heap, txd), 0);
+	assert_int_equal(e1000_txq_init(&r->txq, &r->hw, r->memory.heap, txd,
+				 offloads ? E1000_TX_OFFLOADS : 0),
+		0);
+	r->rx_burst = e1000_rx_burst(&r->rxq, r->extended);
+	r->tx_burst = e1000_tx_burst(&r->txq);
 	assert_int_equal(e1000_rxq_fill(&r->rxq), 0);
 	e1000_rxq_kick(&r->rxq);
 	r->random = 88172645463325252u;
+}
+
+static void rig_init_pool(struct rig *r, uint16_t model, uint16_t rxd, uint16_t txd, uint32_t count)
+{
+	rig_init_offloads(r, model, rxd, txd, count, false);
 }
 
 static void rig_init(struct rig *r, uint16_t model, uint16_t rxd, uint16_t txd)
@@ -210,8 +223,7 @@ static void rx_bad_frame(struct rig *r)
 
 static uint16_t rx_burst(struct rig *r, struct pn_buf **bufs, uint16_t count)
 {
-	return r->extended ? e1000_rx_burst_extended(&r->rxq, bufs, count)
-			   : e1000_rx_burst_legacy(&r->rxq, bufs, count);
+	return r->rx_burst(&r->rxq, bufs, count);
 }
 
 /* Every byte of a packet, and that its numbers agree. */
@@ -282,6 +294,12 @@ static void tx_check_part(struct rig *r, const struct e1000_desc *desc)
 	}
 }
 
+/* It belongs to the packet behind it. */
+static bool is_context(const struct e1000_desc *desc)
+{
+	return desc->meta & E1000_TXD_CMD_DEXT && !(desc->meta & E1000_TXD_DTYP_DATA);
+}
+
 /* Send up to n descriptors. Returns how many reports the driver asked for. */
 static uint32_t tx_process(struct rig *r, uint32_t n)
 {
@@ -294,7 +312,10 @@ static uint32_t tx_process(struct rig *r, uint32_t n)
 	for (; n && r->tdh != tdt; n--) {
 		struct e1000_desc *desc = &ring[r->tdh];
 
-		tx_check_part(r, desc);
+		if (is_context(desc))
+			assert_false(r->frame_len || desc->meta & E1000_TXD_CMD_RS);
+		else
+			tx_check_part(r, desc);
 		if (desc->meta & E1000_TXD_CMD_RS) {
 			desc->meta |= E1000_TXD_STA_DD;
 			reports++;
@@ -351,6 +372,27 @@ static void spoil(struct rig *r, struct pn_buf *packet)
 	}
 }
 
+/* What it asks for; false: it has not the headers for that. */
+static bool ask(struct rig *r, struct pn_buf *packet)
+{
+	static const uint32_t l4[] = {0, PN_BUF_TX_TCP, PN_BUF_TX_UDP};
+	uint32_t asked = l4[pick(r, 3)];
+
+	packet->flags = asked | (chance(r, 2) ? PN_BUF_TX_IP : 0) |
+			(chance(r, 4) ? PN_BUF_TX_VLAN : 0) | PN_BUF_RX_IP_GOOD;
+	packet->l2_len = chance(r, 20) ? 13 : 14;
+	packet->l3_len = (uint8_t)(20 + 4 * pick(r, 2));
+	/* Those of short frames are filled in, which would look like other bytes. */
+	if (packet->pkt_len < E1000_FRAME_MIN)
+		packet->flags &= ~PN_BUF_TX_CHECKSUMS;
+	if (!r->txq.offloads || !(packet->flags & PN_BUF_TX_CHECKSUMS))
+		return true;
+	return packet->l2_len == 14 && packet->pkt_len >= 14u + packet->l3_len +
+								  (asked == PN_BUF_TX_TCP ? 20u
+									  : asked         ? 8u
+											  : 0);
+}
+
 static void app_send(struct rig *r)
 {
 	struct pn_buf *bufs[32];
@@ -368,12 +410,14 @@ static void app_send(struct rig *r)
 		if (!bufs[made])
 			break;
 		expected[made] = (struct expected){.len = (uint32_t)segs * len, .fill = fill};
+		if (!ask(r, bufs[made]))
+			expected[made].len = 0;
 		if (chance(r, 20)) {
 			spoil(r, bufs[made]);
 			expected[made].len = 0;
 		}
 	}
-	n = e1000_tx_burst(&r->txq, bufs, made);
+	n = r->tx_burst(&r->txq, bufs, made);
 	assert_in_range(n, 0, made);
 	for (uint16_t i = 0; i < n; i++) {
 		if (expected[i].len)
@@ -487,12 +531,12 @@ static void finish_honest(struct rig *r)
 	assert_int_equal(r->txq.errors, r->tx_errors);
 }
 
-static void run_honest(uint16_t model, uint16_t rxd, uint16_t txd)
+static void run_honest(uint16_t model, uint16_t rxd, uint16_t txd, bool offloads)
 {
 	uint64_t steps = env_number("PINION_TEST_STEPS", 30000);
 	struct rig r;
 
-	rig_init(&r, model, rxd, txd);
+	rig_init_offloads(&r, model, rxd, txd, POOL_COUNT, offloads);
 	r.random ^= env_number("PINION_TEST_SEED", 1) << 20;
 	for (uint64_t i = 0; i < steps; i++) {
 		honest_step(&r);
@@ -509,15 +553,19 @@ static void run_honest(uint16_t model, uint16_t rxd, uint16_t txd)
 static void test_honest_legacy(void **state)
 {
 	(void)state;
-	run_honest(0x100e, 128, 64);
-	run_honest(0x100e, 64, 256);
+	run_honest(0x100e, 128, 64, false);
+	run_honest(0x100e, 128, 64, true);
+	run_honest(0x100e, 64, 256, false);
+	run_honest(0x100e, 64, 256, true);
 }
 
 static void test_honest_extended(void **state)
 {
 	(void)state;
-	run_honest(0x10d3, 128, 72);
-	run_honest(0x10d3, 256, 128);
+	run_honest(0x10d3, 128, 72, false);
+	run_honest(0x10d3, 128, 72, true);
+	run_honest(0x10d3, 256, 128, false);
+	run_honest(0x10d3, 256, 128, true);
 }
 
 /* A device that writes anything anywhere in its rings, at any time. */
@@ -573,12 +621,12 @@ static void hostile_step(struct rig *r)
 	}
 }
 
-static void run_hostile(uint16_t model, uint16_t rxd, uint16_t txd, uint32_t count)
+static void run_hostile(uint16_t model, uint16_t rxd, uint16_t txd, uint32_t count, bool offloads)
 {
 	uint64_t steps = env_number("PINION_TEST_STEPS", 60000);
 	struct rig r;
 
-	rig_init_pool(&r, model, rxd, txd, count);
+	rig_init_offloads(&r, model, rxd, txd, count, offloads);
 	r.random ^= env_number("PINION_TEST_SEED", 1) << 20;
 	for (uint64_t i = 0; i < steps; i++) {
 		hostile_step(&r);
@@ -595,16 +643,16 @@ static void run_hostile(uint16_t model, uint16_t rxd, uint16_t txd, uint32_t cou
 static void test_hostile_legacy(void **state)
 {
 	(void)state;
-	run_hostile(0x100e, 128, 64, POOL_COUNT);
+	run_hostile(0x100e, 128, 64, POOL_COUNT, false);
 	/* A pool that is always short. */
-	run_hostile(0x100e, 128, 128, 140);
+	run_hostile(0x100e, 128, 128, 140, true);
 }
 
 static void test_hostile_extended(void **state)
 {
 	(void)state;
-	run_hostile(0x10d3, 256, 96, POOL_COUNT);
-	run_hostile(0x10d3, 64, 256, 64);
+	run_hostile(0x10d3, 256, 96, POOL_COUNT, true);
+	run_hostile(0x10d3, 64, 256, 64, false);
 }
 
 /* A chain of more segments than a packet may have is dropped whole, once, whatever its length. */
@@ -675,7 +723,7 @@ static void test_doorbells(void **state)
 	for (int i = 0; i < 3200; i++) {
 		rx_frame(&r, 60, false);
 		assert_int_equal(rx_burst(&r, bufs, 32), 1);
-		assert_int_equal(e1000_tx_burst(&r.txq, bufs, 1), 1);
+		assert_int_equal(r.tx_burst(&r.txq, bufs, 1), 1);
 		fifo_put(&r.sent, 60, fifo_get(&r.received).fill);
 		reports += tx_process(&r, UINT32_MAX);
 		if (fake_reg(&r.device, E1000_RDT) == rdt)
@@ -698,14 +746,18 @@ static void test_room_for_the_largest(void **state)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		struct rig r;
 
-		rig_init(&r, 0x100e, 64, sizes[i]);
+		rig_init_offloads(&r, 0x100e, 64, sizes[i], POOL_COUNT, i % 2);
 		for (int round = 0; round < 2000; round++) {
 			uint16_t segs = (uint16_t)(chance(&r, 2) ? r.txq.segs_max
 								 : 1 + pick(&r, r.txq.segs_max));
 			struct pn_buf *packet = make_packet(&r, segs, 100, 7);
 
 			assert_non_null(packet);
-			assert_int_equal(e1000_tx_burst(&r.txq, &packet, 1), 1);
+			/* Each with a context of its own. */
+			packet->flags = round % 2 ? PN_BUF_TX_UDP : PN_BUF_TX_TCP;
+			packet->l2_len = 14;
+			packet->l3_len = 20;
+			assert_int_equal(r.tx_burst(&r.txq, &packet, 1), 1);
 			fifo_put(&r.sent, segs * 100u, 7);
 			tx_process(&r, UINT32_MAX);
 		}
@@ -727,16 +779,16 @@ static void test_full_ring(void **state)
 		if (i < 127)
 			fifo_put(&r.sent, 60, 9);
 	}
-	assert_int_equal(e1000_tx_burst(&r.txq, bufs, 128), 127);
+	assert_int_equal(r.tx_burst(&r.txq, bufs, 128), 127);
 	assert_int_equal(r.txq.free, 0);
-	assert_int_equal(e1000_tx_burst(&r.txq, bufs + 127, 1), 0);
+	assert_int_equal(r.tx_burst(&r.txq, bufs + 127, 1), 0);
 	tx_process(&r, 31);
-	assert_int_equal(e1000_tx_burst(&r.txq, bufs + 127, 1), 0);
+	assert_int_equal(r.tx_burst(&r.txq, bufs + 127, 1), 0);
 	tx_process(&r, 1);
-	assert_int_equal(e1000_tx_burst(&r.txq, bufs + 127, 1), 1);
+	assert_int_equal(r.tx_burst(&r.txq, bufs + 127, 1), 1);
 	fifo_put(&r.sent, 60, 9);
 	tx_process(&r, UINT32_MAX);
-	assert_int_equal(e1000_tx_burst(&r.txq, NULL, 0), 0);
+	assert_int_equal(r.tx_burst(&r.txq, NULL, 0), 0);
 	/* 127 were sent, and 32 of the last batch are not reported. */
 	assert_true(r.txq.free >= 127 - 31);
 	rig_fini(&r);
@@ -756,7 +808,7 @@ static void test_lengths(void **state)
 	for (uint16_t len = 16288; len <= 16289; len++) {
 		assert_int_equal(pn_pool_get(large, &buf, 1), 0);
 		memset(pn_buf_append(buf, len), 5, len);
-		assert_int_equal(e1000_tx_burst(&r.txq, &buf, 1), 1);
+		assert_int_equal(r.tx_burst(&r.txq, &buf, 1), 1);
 		if (len == 16288)
 			fifo_put(&r.sent, len, 5);
 		tx_process(&r, 1);
@@ -773,14 +825,14 @@ static void test_lengths(void **state)
 	bufs[0]->next = bufs[1];
 	bufs[0]->nb_segs = 2;
 	bufs[0]->pkt_len = 16289;
-	assert_int_equal(e1000_tx_burst(&r.txq, bufs, 1), 1);
+	assert_int_equal(r.tx_burst(&r.txq, bufs, 1), 1);
 	assert_int_equal(r.txq.errors, 2);
 	assert_int_equal(pn_pool_available(large), 2);
 	/* A short frame without tail room cannot be padded. */
 	assert_int_equal(pn_pool_get(r.pool, &buf, 1), 0);
 	buf->data_off = (uint16_t)(buf->room - 20);
 	pn_buf_append(buf, 20);
-	assert_int_equal(e1000_tx_burst(&r.txq, &buf, 1), 1);
+	assert_int_equal(r.tx_burst(&r.txq, &buf, 1), 1);
 	assert_int_equal(r.txq.errors, 3);
 	assert_int_equal(fake_reg(&r.device, E1000_TDT), 0);
 	assert_int_equal(pn_pool_destroy(large), 0);

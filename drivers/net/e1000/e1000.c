@@ -74,6 +74,8 @@ static void e1000_info(const struct pn_port_dev *dev, struct pn_port_info *info)
 	info->txd_min = E1000_RING_MIN;
 	info->txd_max = E1000_RING_MAX;
 	info->txd_align = E1000_RING_ALIGN;
+	info->rx_offloads = E1000_RX_OFFLOADS;
+	info->tx_offloads = E1000_TX_OFFLOADS;
 }
 
 static int e1000_configure(struct pn_port_dev *dev, const struct pn_port_conf *conf)
@@ -82,10 +84,17 @@ static int e1000_configure(struct pn_port_dev *dev, const struct pn_port_conf *c
 	int ret;
 
 	free_queues(e);
-	ret = e1000_rxq_init(&e->rxq, &e->hw, dev->opts.heap, conf->rx_pool, conf->rxd);
+	/* CTRL.VME is for both directions. */
+	if (conf->tx_offloads & PN_BUF_TX_VLAN && !(conf->rx_offloads & PN_BUF_RX_VLAN))
+		return pn_fail(EINVAL,
+			"port %s: the device inserts VLAN tags only while it takes out those that "
+			"come: ask for the receive offload RX_VLAN as well",
+			e->hw.name);
+	ret = e1000_rxq_init(
+		&e->rxq, &e->hw, dev->opts.heap, conf->rx_pool, conf->rxd, conf->rx_offloads);
 	if (ret)
 		return ret;
-	ret = e1000_txq_init(&e->txq, &e->hw, dev->opts.heap, conf->txd);
+	ret = e1000_txq_init(&e->txq, &e->hw, dev->opts.heap, conf->txd, conf->tx_offloads);
 	if (ret)
 		e1000_rxq_fini(&e->rxq);
 	return ret;
@@ -138,8 +147,8 @@ static int e1000_start(struct pn_port_dev *dev)
 		goto stop;
 	dev->port.rxq = e->rxqs;
 	dev->port.txq = e->txqs;
-	dev->port.tx_burst = e1000_tx_burst;
-	dev->port.rx_burst = e->hw.model->pcie ? e1000_rx_burst_extended : e1000_rx_burst_legacy;
+	dev->port.tx_burst = e1000_tx_burst(&e->txq);
+	dev->port.rx_burst = e1000_rx_burst(&e->rxq, e->hw.model->pcie);
 	return 0;
 
 stop:
@@ -406,7 +415,9 @@ static int e1000_open(struct pn_port_dev **out, const char *spec, const struct p
 	e->hw.model = model;
 	e->hw.name = e->info.address;
 	e->hw.mtu = MTU_DEFAULT;
-	ret = pn_pci_open(&e->pci, info.address, opts->domain);
+	ret = opts->vf_token
+		      ? pn_pci_open_vf_token(&e->pci, info.address, opts->domain, opts->vf_token)
+		      : pn_pci_open(&e->pci, info.address, opts->domain);
 	if (ret)
 		goto free_dev;
 	e->irq.pci = e->pci;

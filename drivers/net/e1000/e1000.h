@@ -29,6 +29,11 @@ _Static_assert(sizeof(struct e1000_desc) == 16, "descriptor layout");
 #define E1000_FCS        4u
 #define E1000_FRAME_MIN  60u
 
+/* What the device does for packets that are received, and that are sent. Tags it takes out and
+ * inserts, or neither. */
+#define E1000_RX_OFFLOADS (PN_BUF_RX_VLAN | PN_BUF_RX_CHECKSUMS)
+#define E1000_TX_OFFLOADS (PN_BUF_TX_VLAN | PN_BUF_TX_CHECKSUMS)
+
 /* A ring must hold a largest frame in smallest buffers, and leave one descriptor unused. */
 #define E1000_RING_MIN   64u
 #define E1000_RING_MAX   4096u
@@ -143,8 +148,10 @@ struct e1000_rxq {
 	uint16_t next;
 	uint16_t fill; /* the first empty slot: next + armed */
 	uint16_t armed;
-	uint16_t refill_at; /* empty slots that are worth a doorbell */
-	uint16_t buf_size;  /* what the device may write to a buffer: RCTL.BSIZE */
+	uint16_t refill_at;  /* empty slots that are worth a doorbell */
+	uint16_t buf_size;   /* what the device may write to a buffer: RCTL.BSIZE */
+	uint32_t offloads;   /* PN_BUF_RX_... that the packets shall have */
+	uint32_t l4_checked; /* the bits of the status that say so */
 	bool dropping; /* the rest of a packet that is being dropped, up to its last descriptor */
 	/* The packet whose last descriptor has not come yet. */
 	struct pn_buf *first;
@@ -171,6 +178,8 @@ struct e1000_txq {
 	uint16_t pending_max; /* at the end of a burst: more could keep a packet out for good */
 	uint16_t segs_max;
 	uint16_t frame_max;
+	uint32_t offloads;         /* PN_BUF_TX_... that are looked at */
+	struct e1000_desc context; /* the last one written; its type stays 0 until then */
 	uint16_t mark_head, mark_tail;
 	uint16_t *marks;
 	uint64_t packets, bytes, errors;
@@ -203,6 +212,7 @@ void e1000_hw_write_filters(struct e1000_hw *hw);
 void e1000_hw_start(struct e1000_hw *hw, const struct e1000_rxq *rxq, const struct e1000_txq *txq);
 /* Mask all causes and clear those that are pending. */
 void e1000_hw_mask_interrupts(struct e1000_hw *hw);
+void e1000_sleep_us(unsigned int us);
 /* End all DMA. Bounded: about a tenth of a second. */
 void e1000_hw_stop(struct e1000_hw *hw);
 /* Tell the firmware whether a driver has the device. */
@@ -222,7 +232,7 @@ uint16_t e1000_rx_buf_size(uint32_t data_room);
 uint32_t e1000_rx_bsize_bits(uint16_t buf_size);
 /* Make a queue of `size` descriptors. q's counters are kept, all else is set. */
 int e1000_rxq_init(struct e1000_rxq *q, struct e1000_hw *hw, struct pn_heap *heap,
-	struct pn_pool *pool, uint16_t size);
+	struct pn_pool *pool, uint16_t size, uint32_t offloads);
 void e1000_rxq_fini(struct e1000_rxq *q);
 /* Give all slots but one a buffer, without telling the device. -ENOBUFS. */
 int e1000_rxq_fill(struct e1000_rxq *q);
@@ -232,14 +242,15 @@ void e1000_rxq_kick(struct e1000_rxq *q);
 void e1000_rxq_drain(struct e1000_rxq *q);
 /* Would a burst find something, or does the ring need its buffers from one? */
 bool e1000_rxq_wants_poll(const struct e1000_rxq *q, bool extended);
-uint16_t e1000_rx_burst_legacy(void *queue, struct pn_buf **bufs, uint16_t count);
-uint16_t e1000_rx_burst_extended(void *queue, struct pn_buf **bufs, uint16_t count);
+/* The burst function of a queue: by the format of its descriptors, and whether it has offloads. */
+pn_burst_fn e1000_rx_burst(const struct e1000_rxq *q, bool extended);
 
 /* e1000_tx.c */
-int e1000_txq_init(struct e1000_txq *q, struct e1000_hw *hw, struct pn_heap *heap, uint16_t size);
+int e1000_txq_init(struct e1000_txq *q, struct e1000_hw *hw, struct pn_heap *heap, uint16_t size,
+	uint32_t offloads);
 void e1000_txq_fini(struct e1000_txq *q);
 void e1000_txq_drain(struct e1000_txq *q);
-uint16_t e1000_tx_burst(void *queue, struct pn_buf **bufs, uint16_t count);
+pn_burst_fn e1000_tx_burst(const struct e1000_txq *q);
 
 /* e1000_irq.c */
 /* Choose a kind of interrupt and enable it, all causes masked. */

@@ -37,7 +37,7 @@ const struct e1000_model e1000_models[] = {
 
 const unsigned int e1000_model_count = PN_ARRAY_SIZE(e1000_models);
 
-static void sleep_us(unsigned int us)
+void e1000_sleep_us(unsigned int us)
 {
 	struct timespec left = {.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000L};
 
@@ -70,7 +70,7 @@ static int wait_for(
 			return 0;
 		if (late)
 			return -ETIMEDOUT;
-		sleep_us(50);
+		e1000_sleep_us(50);
 	}
 }
 
@@ -118,7 +118,7 @@ void e1000_hw_stop(struct e1000_hw *hw)
 	flush(hw);
 	/* A packet that is being received or sent ends within 10 ms at 10 Mb/s: 9018 bytes take
 	 * 7.3 ms, and what is longer than that only a 1 Gb/s link carries. */
-	sleep_us(10000);
+	e1000_sleep_us(10000);
 	if (hw->model->pcie)
 		disable_pcie_master(hw);
 }
@@ -139,7 +139,7 @@ static void own_mdio(struct e1000_hw *hw)
 		e1000_write(hw, E1000_EXTCNF_CTRL, ctrl | E1000_EXTCNF_CTRL_MDIO_SW_OWNERSHIP);
 		if (e1000_read(hw, E1000_EXTCNF_CTRL) & E1000_EXTCNF_CTRL_MDIO_SW_OWNERSHIP)
 			return;
-		sleep_us(2000);
+		e1000_sleep_us(2000);
 	} while (now_us() < end);
 	pn_log(PN_LOG_WARNING, "port %s: the firmware does not give up the PHY; going on",
 		hw->name);
@@ -158,7 +158,7 @@ static int await_reset(struct e1000_hw *hw)
 
 	/* No access for 1 us after the reset ([8254x] 13.4.1); the EEPROM is read again, which
 	 * takes the 82540EM up to 5 ms (14.3) and has no bit that says when it is done. */
-	sleep_us(5000);
+	e1000_sleep_us(5000);
 	ret = wait_for(hw, E1000_CTRL, E1000_CTRL_RST, 0, 100000);
 	if (!ret && hw->model->pcie)
 		ret = wait_for(hw, E1000_EECD, E1000_EECD_AUTO_RD, E1000_EECD_AUTO_RD, 100000);
@@ -198,7 +198,9 @@ static int read_eeprom(struct e1000_hw *hw, uint32_t word, uint16_t *value)
 	int ret;
 
 	e1000_write(hw, E1000_EERD, (word << hw->model->eerd_addr_shift) | E1000_EERD_START);
-	ret = wait_for(hw, E1000_EERD, hw->model->eerd_done, hw->model->eerd_done, 10000);
+	/* A read takes less than a millisecond; what answers it in a busy emulator may have to
+	 * wait. */
+	ret = wait_for(hw, E1000_EERD, hw->model->eerd_done, hw->model->eerd_done, 200000);
 	if (ret)
 		return ret;
 	*value = (uint16_t)(e1000_read(hw, E1000_EERD) >> E1000_EERD_DATA);
@@ -317,7 +319,7 @@ static void wake_phy(struct e1000_hw *hw)
 }
 
 /* [8254x] 14.3 and 8.6, [82574] 4.6.3: the PHY negotiates, the MAC follows. Flow control is off. */
-static void start_link(struct e1000_hw *hw)
+static void start_link(struct e1000_hw *hw, bool tags)
 {
 	uint32_t ctrl = e1000_read(hw, E1000_CTRL);
 
@@ -327,6 +329,9 @@ static void start_link(struct e1000_hw *hw)
 	ctrl |= E1000_CTRL_SLU;
 	if (!hw->model->pcie)
 		ctrl |= E1000_CTRL_ASDE;
+	if (tags)
+		ctrl |= E1000_CTRL_VME;
+	e1000_write(hw, E1000_VET, E1000_VET_VLAN);
 	e1000_write(hw, E1000_CTRL, ctrl);
 	e1000_write(hw, E1000_FCAL, 0);
 	e1000_write(hw, E1000_FCAH, 0);
@@ -393,7 +398,8 @@ static void start_receive(struct e1000_hw *hw, const struct e1000_rxq *q)
 			E1000_DCTL_GRAN | 32u << E1000_DCTL_PTHRESH | 4u << E1000_DCTL_HTHRESH |
 				1u << E1000_DCTL_WTHRESH);
 	}
-	e1000_write(hw, E1000_RXCSUM, 0);
+	e1000_write(hw, E1000_RXCSUM,
+		q->offloads & PN_BUF_RX_CHECKSUMS ? E1000_RXCSUM_IPOFL | E1000_RXCSUM_TUOFL : 0);
 	e1000_write(hw, E1000_RDTR, 0);
 	e1000_write(hw, E1000_RADV, 0);
 	e1000_write(hw, E1000_RDBAL, (uint32_t)q->ring_iova);
@@ -413,7 +419,7 @@ static void start_receive(struct e1000_hw *hw, const struct e1000_rxq *q)
 void e1000_hw_start(struct e1000_hw *hw, const struct e1000_rxq *rxq, const struct e1000_txq *txq)
 {
 	apply_errata(hw);
-	start_link(hw);
+	start_link(hw, rxq->offloads & PN_BUF_RX_VLAN);
 	/* Only the first address is ours; the others are undefined after power-up. */
 	for (uint32_t i = 1; i < E1000_RAR_COUNT; i++) {
 		e1000_write(hw, E1000_RAL0 + 8 * i, 0);

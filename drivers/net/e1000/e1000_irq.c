@@ -11,6 +11,8 @@
 #include "e1000.h"
 #include "pn_pci.h"
 
+#define HELD_BACK_US 1000u
+
 /* RXT0 is set for each packet written back, as RDTR is 0: [8254x] 13.4.17, 13.4.30. With MSI-X a
  * queue has a cause of its own, and LSC is signalled by OTHER: [82574] 10.2.4. */
 static uint32_t rx_cause(const struct e1000_irq *irq)
@@ -136,6 +138,10 @@ int e1000_irq_disable(struct e1000_irq *irq, struct e1000_hw *hw)
 	/* Silent first, and the read behind it pushes a message that is under way: one that comes
 	 * while the kernel frees the vector is a DMA fault. */
 	e1000_hw_mask_interrupts(hw);
+	/* Nor may one come that was held back: QEMU's 82574L holds each for 128 us, whatever EITR
+	 * says, and ends if MSI-X is off by then. */
+	if (irq->type == PN_IRQ_MSIX)
+		e1000_sleep_us(HELD_BACK_US);
 	irq->on = false;
 	return pn_pci_irq_disable(irq->pci);
 }

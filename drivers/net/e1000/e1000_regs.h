@@ -73,6 +73,10 @@
 #define E1000_PCTRL_POWER_DOWN (1u << 11)
 #define E1000_PCTRL_AN_ENABLE  (1u << 12)
 
+/* What a VLAN tag begins with: [8254x] 13.4.10, [82574] 10.2.2.11 */
+#define E1000_VET      0x00038u
+#define E1000_VET_VLAN 0x8100u
+
 /* Flow control: [8254x] 13.4.7 to 13.4.9, 13.4.16; [82574] 10.2.4 */
 #define E1000_FCAL  0x00028u
 #define E1000_FCAH  0x0002cu
@@ -158,6 +162,8 @@
 
 /* Receive filters: [8254x] 13.5, [82574] 10.2.5 */
 #define E1000_RXCSUM         0x05000u
+#define E1000_RXCSUM_IPOFL   (1u << 8)
+#define E1000_RXCSUM_TUOFL   (1u << 9)
 #define E1000_RFCTL          0x05008u /* 82574 */
 #define E1000_RFCTL_NFSW_DIS (1u << 6)
 #define E1000_RFCTL_NFSR_DIS (1u << 7)
@@ -229,10 +235,43 @@ struct e1000_desc {
 		E1000_RXDEXT_ERRORS_CXE | E1000_RXDEXT_ERRORS_RXE)
 #define E1000_RXDEXT_LENGTH(meta) ((uint32_t)((meta) >> 32) & 0xffffu)
 
+/*
+ * What both kinds say of a packet, in its last descriptor: status bits (from bit 32 of a legacy
+ * descriptor, from bit 0 of an extended one), errors (from bit 40, from bit 24), and the tag.
+ */
+#define E1000_RXD_STA_IXSM   (1u << 2) /* nothing was checked */
+#define E1000_RXD_STA_VP     (1u << 3) /* it had a tag, which was taken out */
+#define E1000_RXD_STA_UDPCS  (1u << 4) /* 82574 */
+#define E1000_RXD_STA_TCPCS  (1u << 5)
+#define E1000_RXD_STA_IPCS   (1u << 6)
+#define E1000_RXD_ERR_TCPE   (1u << 5)
+#define E1000_RXD_ERR_IPE    (1u << 6)
+#define E1000_RXD_VLAN(meta) ((uint16_t)((meta) >> 48))
+
 /* Legacy transmit descriptor, second word: [8254x] 3.3.3, [82574] 7.2.10 */
 #define E1000_TXD_CMD_EOP  (UINT64_C(1) << 24)
 #define E1000_TXD_CMD_IFCS (UINT64_C(1) << 25)
 #define E1000_TXD_CMD_RS   (UINT64_C(1) << 27)
 #define E1000_TXD_STA_DD   (UINT64_C(1) << 32)
+
+/* Of all kinds: insert the tag in bits 63:48. Only while CTRL.VME is set. */
+#define E1000_TXD_CMD_VLE (UINT64_C(1) << 30)
+#define E1000_TXD_VLAN    48
+
+/* TCP/IP data descriptor, second word: [8254x] 3.3.7, [82574] 7.2.12 */
+#define E1000_TXD_DTYP_DATA (UINT64_C(1) << 20)
+#define E1000_TXD_CMD_DEXT  (UINT64_C(1) << 29)
+#define E1000_TXD_POPT_IXSM (UINT64_C(1) << 40)
+#define E1000_TXD_POPT_TXSM (UINT64_C(1) << 41)
+
+/* TCP/IP context descriptor: [8254x] 3.3.6, [82574] 7.2.11. First word: the checksum of the IP
+ * header, then TCP's or UDP's: where it starts, where it goes, its last byte (0: the packet's). */
+#define E1000_TXC_IPCSS     0
+#define E1000_TXC_IPCSO     8
+#define E1000_TXC_IPCSE     16
+#define E1000_TXC_TUCSS     32
+#define E1000_TXC_TUCSO     40
+#define E1000_TXC_TUCSE     48
+#define E1000_TXC_TUCMD_TCP (UINT64_C(1) << 24)
 
 #endif

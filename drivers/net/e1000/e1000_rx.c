@@ -58,7 +58,7 @@ static uint16_t refill_at(uint16_t size)
 }
 
 int e1000_rxq_init(struct e1000_rxq *q, struct e1000_hw *hw, struct pn_heap *heap,
-	struct pn_pool *pool, uint16_t size)
+	struct pn_pool *pool, uint16_t size, uint32_t offloads)
 {
 	uint32_t room = pn_pool_buf_room(pool) - PN_BUF_HEADROOM;
 	uint16_t buf_size = e1000_rx_buf_size(room);
@@ -89,6 +89,8 @@ int e1000_rxq_init(struct e1000_rxq *q, struct e1000_hw *hw, struct pn_heap *hea
 	q->armed = 0;
 	q->refill_at = refill_at(size);
 	q->buf_size = buf_size;
+	q->offloads = offloads;
+	q->l4_checked = E1000_RXD_STA_TCPCS | (hw->model->pcie ? E1000_RXD_STA_UDPCS : 0);
 	q->dropping = false;
 	q->first = NULL;
 	q->last = NULL;
@@ -243,8 +245,29 @@ static __attribute__((noinline)) struct pn_buf *take_part(
 	return packet;
 }
 
+/* What the last descriptor of a packet says of it. */
+static inline void describe(
+	const struct e1000_rxq *q, struct pn_buf *packet, uint64_t meta, bool extended)
+{
+	const uint32_t status = (uint32_t)(extended ? meta : meta >> 32);
+	const uint32_t errors = (uint32_t)(extended ? meta >> 24 : meta >> 40);
+	uint32_t flags = 0;
+
+	if (!(status & E1000_RXD_STA_IXSM)) {
+		if (status & E1000_RXD_STA_IPCS)
+			flags |= errors & E1000_RXD_ERR_IPE ? PN_BUF_RX_IP_BAD : PN_BUF_RX_IP_GOOD;
+		if (status & q->l4_checked)
+			flags |= errors & E1000_RXD_ERR_TCPE ? PN_BUF_RX_L4_BAD : PN_BUF_RX_L4_GOOD;
+	}
+	if (status & E1000_RXD_STA_VP) {
+		flags |= PN_BUF_RX_VLAN;
+		packet->vlan_tci = E1000_RXD_VLAN(meta);
+	}
+	packet->flags = flags & q->offloads;
+}
+
 static inline __attribute__((always_inline)) uint16_t rx_burst(
-	struct e1000_rxq *q, struct pn_buf **bufs, uint16_t count, bool extended)
+	struct e1000_rxq *q, struct pn_buf **bufs, uint16_t count, bool extended, bool offloads)
 {
 	const uint64_t done = extended ? E1000_RXDEXT_DD : E1000_RXD_DD;
 	const uint64_t last = extended ? E1000_RXDEXT_EOP : E1000_RXD_EOP;
@@ -275,6 +298,8 @@ static inline __attribute__((always_inline)) uint16_t rx_burst(
 			if (!buf)
 				continue;
 		}
+		if (offloads)
+			describe(q, buf, meta, extended);
 		bytes += buf->pkt_len;
 		bufs[n++] = buf;
 	}
@@ -299,12 +324,29 @@ bool e1000_rxq_wants_poll(const struct e1000_rxq *q, bool extended)
 	return q->armed < E1000_RX_BATCH || (e1000_desc_meta(&q->ring[q->next]) & done);
 }
 
-uint16_t e1000_rx_burst_legacy(void *queue, struct pn_buf **bufs, uint16_t count)
+static uint16_t burst_legacy(void *queue, struct pn_buf **bufs, uint16_t count)
 {
-	return rx_burst(queue, bufs, count, false);
+	return rx_burst(queue, bufs, count, false, false);
 }
 
-uint16_t e1000_rx_burst_extended(void *queue, struct pn_buf **bufs, uint16_t count)
+static uint16_t burst_legacy_offloads(void *queue, struct pn_buf **bufs, uint16_t count)
 {
-	return rx_burst(queue, bufs, count, true);
+	return rx_burst(queue, bufs, count, false, true);
+}
+
+static uint16_t burst_extended(void *queue, struct pn_buf **bufs, uint16_t count)
+{
+	return rx_burst(queue, bufs, count, true, false);
+}
+
+static uint16_t burst_extended_offloads(void *queue, struct pn_buf **bufs, uint16_t count)
+{
+	return rx_burst(queue, bufs, count, true, true);
+}
+
+pn_burst_fn e1000_rx_burst(const struct e1000_rxq *q, bool extended)
+{
+	if (extended)
+		return q->offloads ? burst_extended_offloads : burst_extended;
+	return q->offloads ? burst_legacy_offloads : burst_legacy;
 }

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The transmit queue: legacy descriptors on both models, one doorbell a burst. The device reports
- * completion for one packet in a batch; buffers are given back in runs between two reports.
+ * completion for one packet in a batch; buffers are given back in runs between two reports. A
+ * packet whose checksums are left to the device has data descriptors of the other kind, behind a
+ * context descriptor that says where they are, unless the device has that context still.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base_priv.h"
+#include "checksum.h"
 #include "e1000.h"
 
 static uint16_t wrap(const struct e1000_txq *q, uint32_t slot)
@@ -23,9 +26,11 @@ static void reset_indexes(struct e1000_txq *q)
 	q->pending = 0;
 	q->mark_head = 0;
 	q->mark_tail = 0;
+	q->context = (struct e1000_desc){0};
 }
 
-int e1000_txq_init(struct e1000_txq *q, struct e1000_hw *hw, struct pn_heap *heap, uint16_t size)
+int e1000_txq_init(struct e1000_txq *q, struct e1000_hw *hw, struct pn_heap *heap, uint16_t size,
+	uint32_t offloads)
 {
 	uint16_t segs_max = (uint16_t)(size - 2);
 	void *ring = pn_heap_alloc(
@@ -47,12 +52,13 @@ int e1000_txq_init(struct e1000_txq *q, struct e1000_hw *hw, struct pn_heap *hea
 	q->tail_reg = (volatile uint32_t *)(volatile void *)(hw->regs + E1000_TDT);
 	q->size = size;
 	q->segs_max = segs_max < PN_BUF_SEGS_MAX ? segs_max : PN_BUF_SEGS_MAX;
+	q->offloads = offloads;
 	/*
 	 * Descriptors behind the last mark are never reported by themselves. As long as the rest of
 	 * the ring takes the largest packet they may wait for the next burst; otherwise the burst
 	 * ends with a mark, or a packet could be waited for that never fits.
 	 */
-	q->pending_max = (uint16_t)(size - 1 - q->segs_max);
+	q->pending_max = (uint16_t)(size - 1 - q->segs_max - (offloads ? 1 : 0));
 	q->frame_max = hw->model->tx_frame_max;
 	reset_indexes(q);
 	return 0;
@@ -118,8 +124,11 @@ static inline void put_mark(struct e1000_txq *q, uint16_t slot)
 	q->mark_tail = wrap(q, q->mark_tail + 1u);
 }
 
-/* Do a packet's numbers agree with its segments, and can the device send it? Gives the last one. */
-static struct pn_buf *check_chain(const struct e1000_txq *q, struct pn_buf *buf)
+/*
+ * Do a packet's numbers agree with its segments, and can the device send it, with so much more on
+ * the wire? Gives the last one.
+ */
+static struct pn_buf *check_chain(const struct e1000_txq *q, struct pn_buf *buf, uint32_t more)
 {
 	struct pn_buf *seg = buf;
 	uint32_t bytes = 0;
@@ -136,7 +145,7 @@ static struct pn_buf *check_chain(const struct e1000_txq *q, struct pn_buf *buf)
 		if (!seg)
 			return NULL;
 	}
-	if (bytes > q->frame_max || (buf->nb_segs > 1 && bytes != buf->pkt_len))
+	if (bytes + more > q->frame_max || (buf->nb_segs > 1 && bytes != buf->pkt_len))
 		return NULL;
 	return seg;
 }
@@ -154,13 +163,102 @@ static bool pad(struct pn_buf *last, uint32_t bytes)
 	return true;
 }
 
-static void write_segments(struct e1000_txq *q, struct pn_buf *buf, uint32_t padding)
+/* The bits that ask for it, in every descriptor of a packet. */
+static uint64_t offload_bits(const struct pn_buf *buf, uint32_t asked)
+{
+	uint64_t meta = 0;
+
+	if (asked & PN_BUF_TX_VLAN)
+		meta |= E1000_TXD_CMD_VLE | (uint64_t)buf->vlan_tci << E1000_TXD_VLAN;
+	if (asked & PN_BUF_TX_CHECKSUMS)
+		meta |= E1000_TXD_CMD_DEXT | E1000_TXD_DTYP_DATA;
+	if (asked & PN_BUF_TX_IP)
+		meta |= E1000_TXD_POPT_IXSM;
+	if (asked & (PN_BUF_TX_TCP | PN_BUF_TX_UDP))
+		meta |= E1000_TXD_POPT_TXSM;
+	return meta;
+}
+
+/* A packet of one segment with the same bytes, in place of one whose memory others may share. */
+static bool make_own(struct pn_buf **packet)
+{
+	struct pn_buf *buf = *packet, *copy;
+
+	if (buf->state == PN_BUF_PLAIN)
+		return true;
+	if (pn_pool_get(buf->pool, &copy, 1))
+		return false;
+	for (const struct pn_buf *seg = buf; seg; seg = seg->next) {
+		unsigned char *tail = pn_buf_append(copy, seg->data_len);
+
+		if (!tail) {
+			pn_buf_free(copy);
+			return false;
+		}
+		memcpy(tail, pn_buf_data(seg), seg->data_len);
+	}
+	copy->vlan_tci = buf->vlan_tci;
+	pn_buf_free(buf);
+	*packet = copy;
+	return true;
+}
+
+/*
+ * The checksums of a frame that has to be padded, by the processor: QEMU's 82574L takes the padding
+ * for a part of the IP packet, and writes its length anew.
+ */
+static bool fill_short(struct pn_buf **packet, uint32_t asked)
+{
+	const uint32_t l2 = (*packet)->l2_len, l3 = l2 + (*packet)->l3_len;
+
+	if (!make_own(packet))
+		return false;
+	if (asked & PN_BUF_TX_IP)
+		checksum_fill(*packet, l2, l3, 10);
+	if (asked & (PN_BUF_TX_TCP | PN_BUF_TX_UDP))
+		checksum_fill(*packet, l3, CHECKSUM_ALL, asked & PN_BUF_TX_TCP ? 16 : 6);
+	return true;
+}
+
+/*
+ * Where the checksums are; false if the packet has not the headers that it should. All fields are
+ * written, also those of a checksum that nobody asked for: one context then does for more packets.
+ */
+static bool make_context(const struct pn_buf *buf, uint32_t asked, struct e1000_desc *context)
+{
+	const uint64_t ip = buf->l2_len;
+	struct pn_checksum l4;
+
+	/* The device's offsets have a byte each. */
+	if (!pn_checksum_of(buf, asked, &l4) || l4.start + l4.offset > UINT8_MAX)
+		return false;
+	context->addr = ip << E1000_TXC_IPCSS | (ip + 10) << E1000_TXC_IPCSO |
+			(uint64_t)(l4.start - 1) << E1000_TXC_IPCSE |
+			(uint64_t)l4.start << E1000_TXC_TUCSS |
+			(uint64_t)(l4.start + l4.offset) << E1000_TXC_TUCSO;
+	context->meta = E1000_TXD_CMD_DEXT | (asked & PN_BUF_TX_TCP ? E1000_TXC_TUCMD_TCP : 0);
+	return true;
+}
+
+static void write_context(struct e1000_txq *q, const struct e1000_desc *context)
+{
+	q->bufs[q->tail] = NULL;
+	q->ring[q->tail].addr = htole64(context->addr);
+	q->ring[q->tail].meta = htole64(context->meta);
+	q->context = *context;
+	q->tail = wrap(q, q->tail + 1u);
+	q->free--;
+	q->pending++;
+}
+
+static void write_segments(
+	struct e1000_txq *q, struct pn_buf *buf, uint32_t padding, uint64_t offloads)
 {
 	struct pn_buf *seg = buf;
 	uint16_t slot = q->tail;
 
 	for (uint16_t left = buf->nb_segs; left; left--) {
-		uint64_t meta = seg->data_len | E1000_TXD_CMD_IFCS;
+		uint64_t meta = seg->data_len | E1000_TXD_CMD_IFCS | offloads;
 
 		if (left == 1)
 			meta = (meta + padding) | E1000_TXD_CMD_EOP;
@@ -175,27 +273,50 @@ static void write_segments(struct e1000_txq *q, struct pn_buf *buf, uint32_t pad
 	q->pending = (uint16_t)(q->pending + buf->nb_segs);
 }
 
+static bool refuse(struct e1000_txq *q, struct pn_buf *buf)
+{
+	e1000_count(&q->errors, 1);
+	pn_buf_free(buf);
+	return true;
+}
+
+static bool has_room(struct e1000_txq *q, unsigned int descriptors)
+{
+	if (descriptors > q->free)
+		clean(q);
+	return descriptors <= q->free;
+}
+
 /*
- * A packet of several segments, a short one, or one that cannot be sent. True when it was taken,
- * which includes one that is dropped; false when the ring has no room for it now.
+ * A packet of several segments, a short one, one with offloads, or one that cannot be sent. True
+ * when it was taken, which includes one that is dropped; false when the ring has no room for it
+ * now.
  */
 static __attribute__((noinline)) bool send_special(struct e1000_txq *q, struct pn_buf *buf)
 {
-	struct pn_buf *last = check_chain(q, buf);
-	uint32_t len = buf->nb_segs == 1 ? buf->data_len : buf->pkt_len;
+	uint32_t asked = buf->flags & q->offloads;
+	struct pn_buf *last = check_chain(q, buf, asked & PN_BUF_TX_VLAN ? E1000_VLAN_TAG : 0);
+	uint32_t len = pn_packet_len(buf);
 	uint32_t padding = len < E1000_FRAME_MIN ? E1000_FRAME_MIN - len : 0;
+	struct e1000_desc context = q->context;
+	bool news;
 
-	if (last && buf->nb_segs > q->free) {
-		clean(q);
-		if (buf->nb_segs > q->free)
-			return false;
+	if (!last || (asked & PN_BUF_TX_CHECKSUMS && !make_context(buf, asked, &context)))
+		return refuse(q, buf);
+	news = !padding && (context.addr != q->context.addr || context.meta != q->context.meta);
+	if (!has_room(q, buf->nb_segs + (news ? 1u : 0u)))
+		return false;
+	if (padding && asked & PN_BUF_TX_CHECKSUMS) {
+		if (!fill_short(&buf, asked))
+			return refuse(q, buf);
+		asked &= ~PN_BUF_TX_CHECKSUMS;
+		last = check_chain(q, buf, 0);
 	}
-	if (!last || !pad(last, padding)) {
-		e1000_count(&q->errors, 1);
-		pn_buf_free(buf);
-		return true;
-	}
-	write_segments(q, buf, padding);
+	if (!last || !pad(last, padding))
+		return refuse(q, buf);
+	if (news)
+		write_context(q, &context);
+	write_segments(q, buf, padding, offload_bits(buf, asked));
 	e1000_count(&q->packets, 1);
 	e1000_count(&q->bytes, len + padding);
 	return true;
@@ -223,9 +344,9 @@ static inline void send_one(struct e1000_txq *q, struct pn_buf *buf)
 	q->pending++;
 }
 
-uint16_t e1000_tx_burst(void *queue, struct pn_buf **bufs, uint16_t count)
+static inline __attribute__((always_inline)) uint16_t tx_burst(
+	struct e1000_txq *q, struct pn_buf **bufs, uint16_t count, bool offloads)
 {
-	struct e1000_txq *q = queue;
 	const uint32_t len_span = q->frame_max - E1000_FRAME_MIN;
 	const uint16_t old_tail = q->tail;
 	uint64_t packets = 0;
@@ -240,8 +361,8 @@ uint16_t e1000_tx_burst(void *queue, struct pn_buf **bufs, uint16_t count)
 
 		if (n + 4 < count)
 			__builtin_prefetch(bufs[n + 4]);
-		if (E1000_LIKELY(
-			    buf->nb_segs == 1 && buf->data_len - E1000_FRAME_MIN <= len_span)) {
+		if (E1000_LIKELY(buf->nb_segs == 1 && buf->data_len - E1000_FRAME_MIN <= len_span &&
+				 !(offloads && buf->flags & q->offloads))) {
 			if (!q->free)
 				break;
 			packets++;
@@ -262,4 +383,19 @@ uint16_t e1000_tx_burst(void *queue, struct pn_buf **bufs, uint16_t count)
 	e1000_wmb();
 	*q->tail_reg = htole32(q->tail);
 	return n;
+}
+
+static uint16_t burst(void *queue, struct pn_buf **bufs, uint16_t count)
+{
+	return tx_burst(queue, bufs, count, false);
+}
+
+static uint16_t burst_offloads(void *queue, struct pn_buf **bufs, uint16_t count)
+{
+	return tx_burst(queue, bufs, count, true);
+}
+
+pn_burst_fn e1000_tx_burst(const struct e1000_txq *q)
+{
+	return q->offloads ? burst_offloads : burst;
 }

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A port by itself: card DEVICE [mac M] [multicast M]... [all-multicast] [promiscuous] [mtu N]
- * [link | irq]. Says "ready", sends every frame back with its addresses swapped, and at the end of
- * its standard input prints how many frames came for each destination, the longest one, the most
- * segments, and the statistics. With "link" it prints the state of the link at every change
- * instead. With "irq" it sleeps until the port's interrupt wakes it, takes what is there, sends
- * nothing back, and prints for each line of its standard input how often it woke, how many frames
- * it has received, and the state of the link.
+ * [offload] [link | irq]. Says "ready", sends every frame back with its addresses swapped, and at
+ * the end of its standard input prints how many frames came for each destination, the longest one,
+ * the most segments, and the statistics. With "link" it prints the state of the link at every
+ * change instead. With "offload" the card does all that it offers: what it says of unicast frames
+ * is counted and printed, tags go back as they came, and checksums are left to it. With "irq" it
+ * sleeps until the port's interrupt wakes it, takes what is there, sends nothing back, and prints
+ * for each line of its standard input how often it woke, how many frames it has received, and the
+ * state of the link.
  */
 #include <errno.h>
 #include <poll.h>
@@ -33,6 +35,15 @@ static struct {
 static unsigned int seen_count;
 static uint32_t longest;
 static unsigned int most_segs;
+static struct pn_port_info info; /* its offloads are used, if there are any */
+
+/* What was said of unicast frames. */
+static const struct {
+	uint32_t flag;
+	const char *name;
+} flags[] = {{PN_BUF_RX_VLAN, "vlan"}, {PN_BUF_RX_IP_GOOD, "ip-good"}, {PN_BUF_RX_IP_BAD, "ip-bad"},
+	{PN_BUF_RX_L4_GOOD, "l4-good"}, {PN_BUF_RX_L4_BAD, "l4-bad"}};
+static unsigned long said[sizeof(flags) / sizeof(flags[0])];
 
 static int parse_mac(const char *text, uint8_t mac[PN_MAC_LEN])
 {
@@ -54,6 +65,8 @@ static void count(const struct pn_buf *packet)
 	if (i == seen_count)
 		memcpy(seen[seen_count++].mac, to, PN_MAC_LEN);
 	seen[i].count++;
+	for (i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)
+		said[i] += !(to[0] & 1) && packet->flags & flags[i].flag;
 	if (packet->pkt_len > longest)
 		longest = packet->pkt_len;
 	if (packet->nb_segs > most_segs)
@@ -67,6 +80,9 @@ static void send_back(struct pn_buf *packet)
 	memcpy(mac, data, PN_MAC_LEN);
 	memmove(data, data + PN_MAC_LEN, PN_MAC_LEN);
 	memcpy(data + PN_MAC_LEN, mac, PN_MAC_LEN);
+	pn_buf_leave_checksums(packet, info.tx_offloads);
+	if (packet->flags & PN_BUF_RX_VLAN)
+		packet->flags |= PN_BUF_TX_VLAN;
 	if (!pn_port_tx_burst(port, 0, &packet, 1))
 		pn_buf_free(packet);
 }
@@ -172,6 +188,8 @@ static void report(void)
 			seen[i].mac[2], seen[i].mac[3], seen[i].mac[4], seen[i].mac[5],
 			seen[i].count);
 	printf("longest %u segments %u\n", longest, most_segs);
+	for (i = 0; info.rx_offloads && i < sizeof(flags) / sizeof(flags[0]); i++)
+		printf("said %s %lu\n", flags[i].name, said[i]);
 	if (pn_port_get_stats(port, &stats))
 		return;
 	printf("rx %lu tx %lu bad %lu errors %lu\n", (unsigned long)stats.rx_packets,
@@ -202,6 +220,8 @@ static int configure(int argc, char **argv, bool *link, int *irq)
 	for (i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "link"))
 			*link = true;
+		else if (!strcmp(argv[i], "offload"))
+			pn_port_get_info(port, &info);
 		else if (!strcmp(argv[i], "irq") && !pn_port_irq_enable(port, irq))
 			continue;
 		else if (!strcmp(argv[i], "all-multicast") &&
@@ -223,7 +243,9 @@ static int configure(int argc, char **argv, bool *link, int *irq)
 	}
 	if (group_count && pn_port_set_multicast(port, groups, group_count))
 		return -1;
-	return pn_port_configure(port, &(struct pn_port_conf){.rx_pool = pool});
+	return pn_port_configure(port, &(struct pn_port_conf){.rx_pool = pool,
+					       .rx_offloads = info.rx_offloads,
+					       .tx_offloads = info.tx_offloads});
 }
 
 int main(int argc, char **argv)
