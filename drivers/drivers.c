@@ -9,6 +9,7 @@ extern const struct pn_driver e1000_driver;
 extern const struct pn_driver null_driver;
 extern const struct pn_driver pcap_driver;
 extern const struct pn_driver ring_driver;
+extern const struct pn_driver tap_driver;
 
 const struct pn_driver *const pn_drivers[] = {
 	&null_driver,
@@ -16,6 +17,7 @@ const struct pn_driver *const pn_drivers[] = {
 #ifdef PN_WITH_PCAP
 	&pcap_driver,
 #endif
+	&tap_driver,
 	&e1000_driver,
 	NULL,
 };
