@@ -5,6 +5,7 @@
  */
 #include "port_priv.h"
 
+extern const struct pn_driver afpacket_driver;
 extern const struct pn_driver e1000_driver;
 extern const struct pn_driver null_driver;
 extern const struct pn_driver pcap_driver;
@@ -18,6 +19,7 @@ const struct pn_driver *const pn_drivers[] = {
 	&pcap_driver,
 #endif
 	&tap_driver,
+	&afpacket_driver,
 	&e1000_driver,
 	NULL,
 };
