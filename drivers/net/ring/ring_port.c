@@ -2,13 +2,15 @@
 /*
  * The ring port: what is sent goes into a ring, what comes out of a ring is received. A ring of its
  * own leads back to itself ("ring" or "ring:size=1024"); rings of the application's connect threads
- * (pn_port_open_rings()). Packets are handed on by address and not looked at.
+ * (pn_port_open_rings()). Packets are handed on by address and not looked at. Between processes
+ * (ring_shared_port.c) they are copied.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base_priv.h"
+#include "ring_shared_port.h"
 #include "soft.h"
 
 #define SIZE_DEFAULT 1024
@@ -114,19 +116,11 @@ static struct ring_port *new_port(void)
 	return port;
 }
 
-static int ring_open(struct pn_port_dev **out, const char *spec, const struct pn_port_opts *opts)
+static int open_own(struct pn_port_dev **out, const char *spec, uint64_t size)
 {
-	uint64_t size = SIZE_DEFAULT;
-	const struct soft_word words[] = {
-		{"size", .number = &size, .min = 1, .max = SIZE_MOST},
-	};
-	struct ring_port *port;
-	int ret = soft_parse(spec, words, PN_ARRAY_SIZE(words));
+	struct ring_port *port = new_port();
+	int ret;
 
-	(void)opts;
-	if (ret)
-		return ret;
-	port = new_port();
 	if (!port)
 		return pn_fail(ENOMEM, "port %s: no memory", spec);
 	ret = soft_init(&port->soft, spec, "ring", "a ring that leads back to the port");
@@ -140,6 +134,30 @@ static int ring_open(struct pn_port_dev **out, const char *spec, const struct pn
 	port->out = port->own;
 	*out = &port->soft.dev;
 	return 0;
+}
+
+static int ring_open(struct pn_port_dev **out, const char *spec, const struct pn_port_opts *opts)
+{
+	char listens[SOFT_NAME_MAX] = "", connects[SOFT_NAME_MAX] = "";
+	struct ring_shared_opts shared = {.size = SIZE_DEFAULT, .slot = PN_BUF_DATA_ROOM};
+	const struct soft_word words[] = {
+		{"size", .number = &shared.size, .min = 1, .max = SIZE_MOST},
+		{"listen", .text = listens, .text_size = sizeof(listens)},
+		{"connect", .text = connects, .text_size = sizeof(connects)},
+		{"slot", .number = &shared.slot, .min = 1, .max = UINT32_MAX},
+	};
+	int ret = soft_parse(spec, words, PN_ARRAY_SIZE(words));
+
+	(void)opts;
+	if (ret)
+		return ret;
+	if (*listens && *connects)
+		return pn_fail(EINVAL, "port %s: it listens or connects, not both", spec);
+	if (!*listens && !*connects)
+		return open_own(out, spec, shared.size);
+	shared.listens = *listens;
+	shared.name = *listens ? listens : connects;
+	return ring_shared_open(out, spec, &shared);
 }
 
 int pn_port_open_rings(
@@ -167,7 +185,7 @@ int pn_port_open_rings(
 
 const struct pn_driver ring_driver = {
 	.name = "ring",
-	.supports = "ring[:size=PACKETS]",
+	.supports = "ring[:size=PACKETS][,listen=NAME|connect=NAME][,slot=BYTES]",
 	.software = true,
 	.open = ring_open,
 };
