@@ -6,6 +6,7 @@
 #include "port_priv.h"
 
 extern const struct pn_driver afpacket_driver;
+extern const struct pn_driver afxdp_driver;
 extern const struct pn_driver e1000_driver;
 extern const struct pn_driver null_driver;
 extern const struct pn_driver pcap_driver;
@@ -20,6 +21,9 @@ const struct pn_driver *const pn_drivers[] = {
 #endif
 	&tap_driver,
 	&afpacket_driver,
+#ifdef PN_WITH_AFXDP
+	&afxdp_driver,
+#endif
 	&e1000_driver,
 	NULL,
 };
