@@ -203,7 +203,7 @@ static struct pn_model_op random_op(uint64_t *seed)
 		.uid = 1000 + (uint32_t)next(seed) % 2,
 		.caps = next(seed) % 4 ? 0 : (uint32_t)next(seed) % 4,
 		.prot = (uint32_t)next(seed) % 4,
-		.mode = (uint32_t)next(seed) % 4,
+		.mode = (uint32_t)next(seed) % 8,
 		.soft = next(seed) % 64,
 		.hard = 64 + next(seed) % 2,
 		.first = next(seed) % 8,
@@ -252,6 +252,19 @@ static void check_step(const struct pn_model *before, const struct pn_model *aft
 	assert_true(!result->err || result->err > 0);
 }
 
+/* Segments that are locked outlive everybody. */
+static void unlock_segments(struct pn_model *model)
+{
+	struct pn_model_op op = {.what = PN_MODEL_OTHER_END};
+	struct pn_model_result result;
+
+	must(model, "start uid=1000 soft=1 hard=1 caps=1");
+	for (op.other = 0; op.other < size.others; op.other++)
+		if (!pn_model_apply(model, &op, &result))
+			assert_int_equal(result.err, 0);
+	must(model, "exit");
+}
+
 static void end_all(struct pn_model *model)
 {
 	struct pn_model_op op = {.what = PN_MODEL_EXIT};
@@ -260,6 +273,7 @@ static void end_all(struct pn_model *model)
 	for (op.process = 0; op.process < size.processes; op.process++)
 		if (pn_model_alive(model, op.process))
 			assert_int_equal(pn_model_apply(model, &op, &result), 0);
+	unlock_segments(model);
 	for (uint32_t uid = 1000; uid < 1002; uid++)
 		for (enum pn_model_counter counter = 0; counter < PN_MODEL_COUNTERS; counter++)
 			assert_int_equal(pn_model_user_counter(model, uid, counter), 0);

@@ -25,6 +25,8 @@ static const struct {
 	[PN_MODEL_DONTFORK] = {"dontfork", op_dontfork},
 	[PN_MODEL_TOUCH] = {"touch", op_touch},
 	[PN_MODEL_DONTNEED] = {"dontneed", op_dontneed},
+	[PN_MODEL_PROTECT] = {"protect", op_protect},
+	[PN_MODEL_RESIZE] = {"resize", op_resize},
 	[PN_MODEL_MLOCK] = {"mlock", op_mlock},
 	[PN_MODEL_MUNLOCK] = {"munlock", op_munlock},
 	[PN_MODEL_MLOCKALL] = {"mlockall", op_mlockall},

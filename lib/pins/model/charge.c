@@ -43,7 +43,7 @@ static void move(struct pn_model *model, const struct rec *rec, int64_t pages)
 	/* locked_vm of a dead address space is not touched any more; pinned_vm is. */
 	if ((rec->account == ACCOUNT_TYPE1 || rec->account == ACCOUNT_MM) && alive)
 		counter_add(model, PN_MODEL_MM_LOCKED, rec->mm, 0, pages);
-	if (rec->account != ACCOUNT_TYPE1)
+	if (rec->account != ACCOUNT_TYPE1 && rec->account != ACCOUNT_DMABUF)
 		counter_add(model, PN_MODEL_MM_PINNED, rec->mm, 0, pages);
 }
 
@@ -71,6 +71,7 @@ static bool fits(struct pn_model *model, const struct rec *rec, uint64_t pages)
 		return within_limit(
 			model, rec->mm, false, PN_MODEL_USER_LOCKED, 0, rec->uid, pages);
 	case ACCOUNT_NONE:
+	case ACCOUNT_DMABUF:
 		break;
 	}
 	return true;
@@ -81,7 +82,8 @@ static struct area *area_of(struct pn_model *model, const struct rec *rec)
 {
 	struct area *area = mm_alive(model, rec->mm) ? area_find(model, rec->mm, rec->area) : NULL;
 
-	return area && area->born == rec->born ? area : NULL;
+	return area && area->born == rec->born && area_has(area, rec->first, rec->pages) ? area
+											 : NULL;
 }
 
 /* What pinning would meet besides the limit; 0 or an errno. *uncounted: pages that it does not
@@ -95,14 +97,23 @@ static int pinnable(
 	if (!area)
 		return EFAULT;
 	if (rec->account != ACCOUNT_TYPE1)
-		return area_pin_errno(model, area, rec->writable);
+		return area_pin_errno(model, area, rec->first, rec->writable);
 	if (area->memory == PN_MODEL_BAR) { /* is_invalid_reserved_pfn() */
 		*uncounted = rec->pages;
 		return 0;
 	}
 	if (!rec->writable)
 		*uncounted = area_zero_pages(model, area, rec->first, rec->pages);
-	return area_pin_errno(model, area, rec->writable);
+	return area_pin_errno(model, area, rec->first, rec->writable);
+}
+
+/* Neither read nor written: iommu_map() refuses it, after the pages have been pinned. An errno. */
+int rec_unusable_errno(struct pn_model *model, const struct rec *rec)
+{
+	uint64_t uncounted;
+	int err = pinnable(model, rec, area_of(model, rec), &uncounted);
+
+	return err ? err : EINVAL;
 }
 
 /* What type1 brings in before it meets the limit: batches of 512 pages (VFIO_BATCH_MAX_CAPACITY).
@@ -228,7 +239,8 @@ int space_pin(struct pn_model *model, uint32_t context, uint32_t space)
 
 	while (mapping && !err) {
 		mapping->pinned = true;
-		err = mapping->prot ? rec_recharge(model, &model->rec[mapping->rec]) : EINVAL;
+		err = mapping->prot ? rec_recharge(model, &model->rec[mapping->rec])
+				    : rec_unusable_errno(model, &model->rec[mapping->rec]);
 		if (err)
 			mapping->pinned = false;
 		last = mapping->iova + (mapping->pages * 4096 - 1);

@@ -160,7 +160,7 @@ uint64_t pn_model_uncharged(const struct pn_model *model)
 
 	for (uint32_t i = 0; i < model->size.mappings; i++) {
 		const struct rec *rec = &model->rec[i];
-		bool lost = rec->account == ACCOUNT_NONE ||
+		bool lost = rec->account == ACCOUNT_NONE || rec->account == ACCOUNT_DMABUF ||
 			    (rec->account != ACCOUNT_USER && !mm_alive(model, rec->mm));
 
 		if (rec->refs)

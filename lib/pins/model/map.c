@@ -105,7 +105,8 @@ static int insert(
 	if (!context->attached[op->space])
 		return 0;
 	mapping->pinned = true;
-	err = op->prot ? rec_recharge(model, &model->rec[rec]) : EINVAL;
+	err = op->prot ? rec_recharge(model, &model->rec[rec])
+		       : rec_unusable_errno(model, &model->rec[rec]);
 	if (err) {
 		mapping->pinned = false;
 		mapping_end(model, mapping);
@@ -149,7 +150,9 @@ static int map(
 		.uid = process->uid,
 		.area = op->area,
 		.born = area->born,
-		.account = account_of(model, &model->context[op->context], op->process),
+		.account = file && area->memory == PN_MODEL_BAR
+				   ? ACCOUNT_DMABUF
+				   : account_of(model, &model->context[op->context], op->process),
 		.exempt = capable(model, op->process, PN_MODEL_IPC_LOCK),
 		.writable = op->prot & PN_MODEL_WRITE,
 		.file = file,
@@ -167,14 +170,19 @@ static int map_area(struct pn_model *model, const struct pn_model_op *op, bool f
 	if (!area || (op->pages && !area_has(area, op->first, op->pages)))
 		return pn_fail(
 			EINVAL, "process %u has no such pages in area %u", op->process, op->area);
-	if (file && area->memory != PN_MODEL_SHARED && area->memory != PN_MODEL_HUGETLB)
-		return pn_fail(EOPNOTSUPP, "only shared files and hugetlb are mapped by file");
+	if (file && area->memory != PN_MODEL_SHARED && area->memory != PN_MODEL_HUGETLB &&
+		area->memory != PN_MODEL_BAR)
+		return pn_fail(
+			EOPNOTSUPP, "only shared files, hugetlb and BARs are mapped by file");
 	if (!context_named(model, op, &ret))
 		return ret;
 	if (file && (model->context[op->context].path != PN_MODEL_NATIVE ||
 			    model->kernel < PN_MODEL_KERNEL(6, 13)))
 		return refuse(model, ENOTTY);
 	ret = map_errno(model, op);
+	/* Before there were dma-bufs of BARs: mm/gup.c: memfd_pin_folios() */
+	if (!ret && file && area->memory == PN_MODEL_BAR && model->kernel < PN_MODEL_KERNEL(6, 19))
+		ret = EINVAL;
 	return ret ? refuse(model, ret) : map(model, op, area, file);
 }
 
@@ -414,7 +422,7 @@ int op_vaddr_give(struct pn_model *model, const struct pn_model_op *op)
 /* iommufd/ioas.c: need_charge_update() */
 static bool owner_changes(const struct pn_model *model, const struct rec *rec, uint32_t process)
 {
-	if (rec->account == ACCOUNT_NONE)
+	if (rec->account == ACCOUNT_NONE || rec->account == ACCOUNT_DMABUF)
 		return false;
 	return rec->mm != model->process[process].mm ||
 	       (rec->account == ACCOUNT_USER && rec->uid != model->process[process].uid);
@@ -454,7 +462,7 @@ int op_change_process(struct pn_model *model, const struct pn_model_op *op)
 
 		if (!in_context(model, rec, op->context))
 			continue;
-		if (!rec->file)
+		if (!rec->file || rec->account == ACCOUNT_DMABUF)
 			return refuse(model, EINVAL);
 		if (!owner_changes(model, rec, op->process))
 			continue;

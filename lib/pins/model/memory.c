@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Areas of memory: mmap, munmap, writing, and what pinning them meets. Locking is in mlock.c.
+ * Areas of memory: mmap, munmap, mremap, mprotect, writing, and what pinning them meets. Locking is
+ * in mlock.c.
  */
 #include "model_priv.h"
 
@@ -74,14 +75,15 @@ int areas_copy(struct pn_model *model, uint32_t from, uint32_t to)
 		*copy = *area;
 		copy->mm = to;
 		copy->born = ++model->born;
-		copy->locked = (struct runs){0};
+		copy->locked = copy->onfault = (struct runs){0};
 		if (copy->memory == PN_MODEL_SECRET)
 			model->secret[copy->secret].refs++;
 	}
 	return 0;
 }
 
-int area_pin_errno(const struct pn_model *model, const struct area *area, bool write)
+int area_pin_errno(
+	const struct pn_model *model, const struct area *area, uint64_t first, bool write)
 {
 	switch (area->memory) {
 	case PN_MODEL_NONE:
@@ -89,7 +91,9 @@ int area_pin_errno(const struct pn_model *model, const struct area *area, bool w
 	case PN_MODEL_BAR:
 		return EFAULT;
 	case PN_MODEL_HUGETLB_CMA:
-		return ENOMEM;
+		/* One that is there cannot be moved out of CMA; one that is not is not taken from
+		 * there for a pin (mm/hugetlb.c: dequeue_hugetlb_folio_node_exact()). */
+		return runs_within(&area->touched, first, first + 1) ? ENOMEM : EFAULT;
 	case PN_MODEL_ANON_READ:
 		return write ? EFAULT : 0;
 	case PN_MODEL_DIRTY_FILE:
@@ -113,6 +117,12 @@ uint64_t area_zero_pages(
 
 int area_touch(const struct pn_model *model, struct area *area, uint64_t first, uint64_t pages)
 {
+	if (area->memory == PN_MODEL_HUGETLB_CMA) {
+		pages += first % area->page;
+		first -= first % area->page;
+		pages += (area->page - pages % area->page) % area->page;
+		return runs_add(&area->touched, first, first + pages);
+	}
 	/* Only where zero pages can be pinned does it matter which pages there are. */
 	if (area->memory != PN_MODEL_ANON || model->kernel >= PN_MODEL_KERNEL(6, 2))
 		return 0;
@@ -125,35 +135,6 @@ static bool memory_valid(const struct pn_model_op *op)
 {
 	return (unsigned int)op->memory <= PN_MODEL_BAR && op->pages &&
 	       op->pages <= UINT64_MAX / 4096;
-}
-
-/* Does VM_LOCKED stay on such memory? (mm/mlock.c: mlock_fixup(), mm/mmap.c) */
-static bool lockable(const struct area *area)
-{
-	return area->memory != PN_MODEL_HUGETLB && area->memory != PN_MODEL_HUGETLB_CMA &&
-	       area->memory != PN_MODEL_BAR && area->memory != PN_MODEL_SECRET;
-}
-
-/* Set or clear VM_LOCKED, and charge it. 0 or -ENOBUFS with nothing changed. */
-static int set_locked(
-	struct pn_model *model, struct area *area, uint64_t first, uint64_t end, bool lock)
-{
-	uint64_t before = runs_within(&area->locked, 0, UINT64_MAX);
-	int ret;
-
-	ret = lock ? runs_add(&area->locked, first, end) : runs_remove(&area->locked, first, end);
-	if (ret)
-		return pn_fail(ENOBUFS, "more than %u runs of locked pages in an area", RUNS_MAX);
-	counter_add(model, PN_MODEL_MM_LOCKED, area->mm, 0,
-		(int64_t)(runs_within(&area->locked, 0, UINT64_MAX) - before));
-	return 0;
-}
-
-/* mlock() and munlock(), and what is like them, pass over what cannot be locked. */
-static int lock_pages(
-	struct pn_model *model, struct area *area, uint64_t first, uint64_t end, bool lock)
-{
-	return lockable(area) ? set_locked(model, area, first, end, lock) : 0;
 }
 
 /* mm/mmap.c: do_mmap(): can_do_mlock(), mlock_future_ok(). mmap_region() leaves VM_LOCKED on
@@ -182,14 +163,17 @@ int op_area(struct pn_model *model, const struct pn_model_op *op)
 		.pages = op->pages};
 	if (op->memory == PN_MODEL_SECRET)
 		secret_new(model, area, model->process[op->process].uid);
-	if (locked && (lockable(area) || area->memory == PN_MODEL_SECRET)) {
-		set_locked(model, area, 0, area->pages, true);
-		area_touch(model, area, 0, area->pages);
+	if (locked && (area_lockable(area) || area->memory == PN_MODEL_SECRET)) {
+		area_lock(model, area, 0, area->pages,
+			model->mm[mm].future_onfault ? LOCK_ONFAULT : LOCK);
+		area_populate(model, area, 0, area->pages);
 	}
+	if (locked && area->memory == PN_MODEL_HUGETLB_CMA)
+		area_touch(model, area, 0, area->pages);
 	return 0;
 }
 
-static struct area *area_named(struct pn_model *model, const struct pn_model_op *op, bool range)
+struct area *area_named(struct pn_model *model, const struct pn_model_op *op, bool range)
 {
 	struct area *area = area_find(model, model->process[op->process].mm, op->area);
 
@@ -206,7 +190,7 @@ int op_area_end(struct pn_model *model, const struct pn_model_op *op)
 
 	if (!area)
 		return -EINVAL;
-	set_locked(model, area, 0, area->pages, false);
+	area_lock(model, area, 0, area->pages, UNLOCK);
 	area_free(model, area);
 	return 0;
 }
@@ -219,6 +203,85 @@ int op_dontfork(struct pn_model *model, const struct pn_model_op *op)
 		return -EINVAL;
 	area->dont_fork = true;
 	return 0;
+}
+
+static bool private_anonymous(enum pn_model_memory memory)
+{
+	return memory == PN_MODEL_ANON || memory == PN_MODEL_ANON_READ || memory == PN_MODEL_NONE;
+}
+
+/* mm/mprotect.c: mprotect_fixup(): what is locked and becomes writable is brought in */
+int op_protect(struct pn_model *model, const struct pn_model_op *op)
+{
+	struct area *area = area_named(model, op, false);
+	bool writable;
+
+	if (!area)
+		return -EINVAL;
+	if (!private_anonymous(area->memory) || !private_anonymous(op->memory))
+		return pn_fail(EOPNOTSUPP, "only private anonymous memory is protected otherwise");
+	writable = op->memory == PN_MODEL_ANON && area->memory != PN_MODEL_ANON;
+	area->memory = op->memory;
+	for (uint32_t i = 0; writable && i < area->locked.count; i++) {
+		const struct run *run = &area->locked.run[i];
+
+		if (area_populate(model, area, run->first, run->end - run->first))
+			model->runs_out = true;
+	}
+	return 0;
+}
+
+/* mm/mremap.c: more than was there is compared with the limit first (vma_to_resize()) */
+static int grow(struct pn_model *model, struct area *area, const struct pn_model_op *op)
+{
+	uint64_t before = area->pages, more = op->pages - before;
+	bool locked = area->locked.count;
+
+	if (locked && !within_limit(model, area->mm, capable(model, op->process, PN_MODEL_IPC_LOCK),
+			      PN_MODEL_MM_LOCKED, area->mm, 0, more))
+		return refuse(model, EAGAIN);
+	area->pages = op->pages;
+	if (locked) {
+		area_lock(model, area, before, area->pages,
+			area->onfault.count ? LOCK_ONFAULT : LOCK);
+		area_populate(model, area, before, more);
+	}
+	return 0;
+}
+
+static int shrink(struct pn_model *model, struct area *area, uint64_t pages)
+{
+	uint64_t before = area->pages;
+
+	area->pages = pages;
+	if (!runs_remove(&area->touched, pages, before) &&
+		!area_lock(model, area, pages, before, UNLOCK))
+		return 0;
+	area->pages = before;
+	return pn_fail(ENOBUFS, "more than %u runs of pages in an area", RUNS_MAX);
+}
+
+int op_resize(struct pn_model *model, const struct pn_model_op *op)
+{
+	struct area *area = area_named(model, op, false);
+	int ret = 0;
+
+	if (!area)
+		return -EINVAL;
+	if (!private_anonymous(area->memory) &&
+		(op->pages > area->pages || area->memory != PN_MODEL_SHARED))
+		return pn_fail(EOPNOTSUPP, "such an area is not resized");
+	if (!op->pages || op->pages > UINT64_MAX / 4096)
+		return pn_fail(EINVAL, "an area of no valid size");
+	if (area->cut && (op->flag || op->pages > area->pages))
+		return pn_fail(EOPNOTSUPP, "parts of it may be VMAs of their own");
+	if (op->pages < area->pages)
+		ret = shrink(model, area, op->pages);
+	else if (op->pages > area->pages)
+		ret = grow(model, area, op);
+	if (!ret && !model->result->err && op->flag)
+		area->born = ++model->born; /* what was named is not there any more */
+	return ret;
 }
 
 /* secretmem_fault(): page by page, no capability helps, SIGBUS at the first that does not fit */
@@ -264,7 +327,8 @@ int op_dontneed(struct pn_model *model, const struct pn_model_op *op)
 	if (area->memory == PN_MODEL_BAR)
 		return refuse(model, EINVAL);
 	/* madvise_dontneed_free_valid_vma() */
-	if (area->memory == PN_MODEL_HUGETLB && op->first % area->page)
+	if ((area->memory == PN_MODEL_HUGETLB || area->memory == PN_MODEL_HUGETLB_CMA) &&
+		op->first % area->page)
 		return refuse(model, EINVAL);
 	for (uint32_t i = 0; i < area->locked.count && !locked; i++) {
 		const struct run *run = &area->locked.run[i];
@@ -274,92 +338,8 @@ int op_dontneed(struct pn_model *model, const struct pn_model_op *op)
 		end = run->first > op->first ? run->first : op->first;
 		locked = true;
 	}
-	if (runs_remove(&area->touched, op->first, end))
+	/* Those of a file stay in it. */
+	if (area->memory != PN_MODEL_HUGETLB_CMA && runs_remove(&area->touched, op->first, end))
 		return pn_fail(ENOBUFS, "more than %u runs of written pages in an area", RUNS_MAX);
 	return locked ? refuse(model, EINVAL) : 0;
-}
-
-/* mm/mlock.c: do_mlock() */
-int op_mlock(struct pn_model *model, const struct pn_model_op *op)
-{
-	struct area *area = area_named(model, op, true);
-	uint32_t mm = model->process[op->process].mm;
-	bool exempt = capable(model, op->process, PN_MODEL_IPC_LOCK);
-	uint64_t end = op->first + op->pages, more = op->pages;
-	int ret;
-
-	if (!area)
-		return -EINVAL;
-	if (!can_mlock(model, op->process))
-		return refuse(model, EPERM);
-	/* What is locked already is taken off only if it would not fit otherwise: the same answer.
-	 */
-	more -= runs_within(&area->locked, op->first, end);
-	if (!within_limit(model, mm, exempt, PN_MODEL_MM_LOCKED, mm, 0, more))
-		return refuse(model, ENOMEM);
-	ret = lock_pages(model, area, op->first, end, true);
-	if (ret)
-		return ret;
-	/* They are locked, and charged, before __mm_populate() meets what cannot be brought in. */
-	if (area->memory == PN_MODEL_NONE || area->memory == PN_MODEL_SECRET)
-		return refuse(model, ENOMEM);
-	return area_touch(model, area, op->first, op->pages);
-}
-
-int op_munlock(struct pn_model *model, const struct pn_model_op *op)
-{
-	struct area *area = area_named(model, op, true);
-
-	if (!area)
-		return -EINVAL;
-	return lock_pages(model, area, op->first, op->first + op->pages, false);
-}
-
-/* apply_mlockall_flags() */
-static void lock_all(struct pn_model *model, uint32_t mm, bool lock, uint64_t others)
-{
-	for (uint32_t i = 0; i < model->size.areas; i++) {
-		struct area *area = &model->area[i];
-
-		if (area->mm != mm)
-			continue;
-		lock_pages(model, area, 0, area->pages, lock);
-		if (lock && lockable(area))
-			area_touch(model, area, 0, area->pages);
-	}
-	counter_add(
-		model, PN_MODEL_MM_LOCKED, mm, 0, (int64_t)(others - model->mm[mm].others_locked));
-	model->mm[mm].others_locked = others;
-}
-
-/* total_vm is compared with the limit, not locked_vm: what is charged for pins does not count. */
-int op_mlockall(struct pn_model *model, const struct pn_model_op *op)
-{
-	uint32_t mm = model->process[op->process].mm;
-	bool exempt = capable(model, op->process, PN_MODEL_IPC_LOCK);
-
-	if (!op->mode || op->mode > 3)
-		return refuse(model, EINVAL);
-	if (!can_mlock(model, op->process))
-		return refuse(model, EPERM);
-	if ((op->mode & 1) && !exempt && op->total > model->process[op->process].soft) {
-		model->result->over_by = op->total - model->process[op->process].soft;
-		model->result->over_process = op->process;
-		return refuse(model, ENOMEM);
-	}
-	if ((op->mode & 1) && !exempt)
-		needs(model, op->process, op->total);
-	model->mm[mm].lock_future = op->mode & 2;
-	if (op->mode & 1)
-		lock_all(model, mm, true, op->pages);
-	return 0;
-}
-
-int op_munlockall(struct pn_model *model, const struct pn_model_op *op)
-{
-	uint32_t mm = model->process[op->process].mm;
-
-	model->mm[mm].lock_future = false;
-	lock_all(model, mm, false, 0);
-	return 0;
 }

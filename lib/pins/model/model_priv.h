@@ -35,7 +35,7 @@ struct mm {
 	uint64_t locked, pinned;
 	uint64_t others_locked; /* by mlockall, outside the areas */
 	uint64_t last_soft;     /* its process's limit at its end */
-	bool lock_future;
+	bool lock_future, future_onfault;
 };
 
 struct user {
@@ -66,10 +66,12 @@ struct area {
 	bool dont_fork;
 	uint64_t pages;
 	struct runs touched, locked;
+	struct runs onfault; /* of what is locked */
+	bool cut;            /* parts have been locked otherwise: maybe more than one VMA */
 };
 
 /* Pages that one map call named (iommufd: struct iopt_pages; type1: struct vfio_dma). */
-enum account { ACCOUNT_TYPE1, ACCOUNT_USER, ACCOUNT_MM, ACCOUNT_NONE };
+enum account { ACCOUNT_TYPE1, ACCOUNT_USER, ACCOUNT_MM, ACCOUNT_NONE, ACCOUNT_DMABUF };
 
 struct rec {
 	uint32_t refs;     /* mappings; 0: free */
@@ -126,6 +128,7 @@ struct secret {
 /* A charge of others. */
 struct other {
 	bool used;
+	enum pn_model_other kind;
 	uint32_t mm, uid;
 	uint64_t charged[PN_MODEL_COUNTERS];
 };
@@ -198,8 +201,9 @@ struct area *area_find(struct pn_model *model, uint32_t mm, uint32_t id);
 void areas_end(struct pn_model *model, uint32_t mm);
 /* For fork: 0 or -ENOBUFS. */
 int areas_copy(struct pn_model *model, uint32_t from, uint32_t to);
-/* What pinning this part for DMA or io_uring answers: 0 or an errno, positive. */
-int area_pin_errno(const struct pn_model *model, const struct area *area, bool write);
+/* What pinning it from this page on, for DMA or io_uring, answers: 0 or an errno, positive. */
+int area_pin_errno(
+	const struct pn_model *model, const struct area *area, uint64_t first, bool write);
 /* Pages of it that are neither counted nor really pinned: shared zero pages, up to Linux 6.1. */
 uint64_t area_zero_pages(
 	const struct pn_model *model, const struct area *area, uint64_t first, uint64_t pages);
@@ -207,10 +211,23 @@ uint64_t area_zero_pages(
 int area_touch(const struct pn_model *model, struct area *area, uint64_t first, uint64_t pages);
 bool area_has(const struct area *area, uint64_t first, uint64_t pages);
 
+/* The area that an operation names, and its pages; NULL: -EINVAL. */
+struct area *area_named(struct pn_model *model, const struct pn_model_op *op, bool range);
+
+/* --- mlock.c */
+bool area_lockable(const struct area *area);
+/* Set or clear VM_LOCKED, and charge it. 0 or -ENOBUFS with nothing changed. */
+enum lock { UNLOCK, LOCK, LOCK_ONFAULT };
+int area_lock(
+	struct pn_model *model, struct area *area, uint64_t first, uint64_t end, enum lock how);
+/* What is locked is brought in, unless that is to happen when it is used. 0 or -ENOBUFS. */
+int area_populate(const struct pn_model *model, struct area *area, uint64_t first, uint64_t pages);
+
 /* --- charge.c: pins of mappings into counters and out of them */
 /* Bring the charge of a rec in line with its pinned mappings. 0 or an errno, positive, with nothing
  * changed. */
 int rec_recharge(struct pn_model *model, struct rec *rec);
+int rec_unusable_errno(struct pn_model *model, const struct rec *rec);
 void rec_uncharge(struct pn_model *model, const struct rec *rec);
 void rec_charge(struct pn_model *model, const struct rec *rec);
 uint32_t mapping_new(struct pn_model *model);
@@ -230,13 +247,15 @@ void device_release(struct pn_model *model, uint32_t device);
 /* --- uring.c, others.c */
 void ring_release(struct pn_model *model, uint32_t ring);
 void other_release(struct pn_model *model, uint32_t other);
+/* Those that are of an address space and not of a file go with it. */
+void others_end(struct pn_model *model, uint32_t mm);
 
 /* Operations. Each returns what pn_model_apply() does; refusals go to model->result->err. */
 typedef int operation(struct pn_model *model, const struct pn_model_op *op);
 operation op_start, op_fork, op_exec, op_exit, op_setuid, op_seteuid, op_limit, op_caps, op_userns,
 	op_pass;
-operation op_area, op_area_end, op_dontfork, op_touch, op_dontneed, op_mlock, op_munlock,
-	op_mlockall, op_munlockall;
+operation op_area, op_area_end, op_dontfork, op_touch, op_dontneed, op_protect, op_resize, op_mlock,
+	op_munlock, op_mlockall, op_munlockall;
 operation op_context, op_context_close, op_rlimit_mode, op_space, op_space_end, op_group,
 	op_group_close, op_device, op_device_close, op_attach, op_detach;
 operation op_map, op_map_file, op_unmap, op_copy, op_vaddr_drop, op_vaddr_give, op_change_process;

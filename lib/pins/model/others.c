@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Others that use the same counters: shared memory that is locked, AF_XDP, zero-copy sockets, RDMA,
- * vDPA, perf. Each keeps what it is charged until its last descriptor goes.
+ * vDPA, perf. Each keeps what it is charged until its last descriptor goes; perf's is of the
+ * mapping, which a child does not get, and that of SHM_LOCK of the segment, which no process's end
+ * takes away.
  */
 #include "model_priv.h"
 
@@ -29,6 +31,11 @@ static void move(
 	other->charged[counter] += pages;
 }
 
+static bool is_of_file(enum pn_model_other kind)
+{
+	return kind != PN_MODEL_SHM_LOCK && kind != PN_MODEL_PERF_BUFFER;
+}
+
 void other_release(struct pn_model *model, uint32_t other)
 {
 	struct other *at = &model->other[other];
@@ -37,6 +44,17 @@ void other_release(struct pn_model *model, uint32_t other)
 		counter_add(model, counter, at->mm, at->uid, -(int64_t)at->charged[counter]);
 	mm_put(model, at->mm);
 	*at = (struct other){0};
+}
+
+/* kernel/events/core.c: perf_mmap_close() */
+void others_end(struct pn_model *model, uint32_t mm)
+{
+	for (uint32_t i = 0; i < model->size.others; i++) {
+		const struct other *other = &model->other[i];
+
+		if (other->used && other->mm == mm && other->kind == PN_MODEL_PERF_BUFFER)
+			other_release(model, i);
+	}
 }
 
 int op_other(struct pn_model *model, const struct pn_model_op *op)
@@ -53,28 +71,57 @@ int op_other(struct pn_model *model, const struct pn_model_op *op)
 	claim = &claims[op->kind];
 	if (op->kind == PN_MODEL_PERF_BUFFER)
 		compared -= op->free;
-	/* net/core/skbuff.c: mm_account_pinned_pages() counts nothing without a limit */
-	if (op->kind == PN_MODEL_ZEROCOPY && process->soft == PN_MODEL_ALL)
+	/* net/core/skbuff.c: mm_account_pinned_pages() counts nothing without a limit, since 6.3 */
+	if (op->kind == PN_MODEL_ZEROCOPY && process->soft == PN_MODEL_ALL &&
+		model->kernel >= PN_MODEL_KERNEL(6, 3))
 		exempt = true;
 	if (claim->needs_mlock && !can_mlock(model, op->process))
 		return refuse(model, EPERM);
+	/* mmap() comes before perf, which has VM_LOCKED taken off again */
+	if (op->kind == PN_MODEL_PERF_BUFFER && model->mm[process->mm].lock_future &&
+		!within_limit(
+			model, process->mm, exempt, PN_MODEL_MM_LOCKED, process->mm, 0, op->pages))
+		return refuse(model, EAGAIN);
 	if (!within_limit(model, process->mm, exempt && !claim->no_exemption, claim->counter,
 		    process->mm, process->uid, compared))
 		return refuse(model, claim->err);
 	other = &model->other[op->other];
-	*other = (struct other){.used = true, .mm = process->mm, .uid = process->uid};
+	*other = (struct other){
+		.used = true, .kind = op->kind, .mm = process->mm, .uid = process->uid};
 	model->mm[process->mm].refs++;
-	file_hold(model, PN_MODEL_FILE_OTHER, op->other, op->process);
+	if (is_of_file(op->kind))
+		file_hold(model, PN_MODEL_FILE_OTHER, op->other, op->process);
 	if (!exempt || claim->exempt_counts)
 		move(model, other, claim->counter, compared);
 	move(model, other, PN_MODEL_PERF, op->pages - compared);
 	return 0;
 }
 
+/* Of what is not of a file: 0, or the errno that another process is given. */
+static int end_errno(
+	const struct pn_model *model, const struct pn_model_op *op, const struct other *other)
+{
+	const struct process *process = &model->process[op->process];
+
+	if (other->kind == PN_MODEL_PERF_BUFFER)
+		return process->mm == other->mm ? 0 : EBADF;
+	/* ipc/shm.c: shmctl_do_lock() */
+	return process->uid == other->uid || capable(model, op->process, PN_MODEL_IPC_LOCK) ? 0
+											    : EPERM;
+}
+
 int op_other_end(struct pn_model *model, const struct pn_model_op *op)
 {
+	int err;
+
 	if (op->other >= model->size.others || !model->other[op->other].used)
 		return pn_fail(EINVAL, "there is no charge %u", op->other);
+	if (!is_of_file(model->other[op->other].kind)) {
+		err = end_errno(model, op, &model->other[op->other]);
+		if (!err)
+			other_release(model, op->other);
+		return refuse(model, err);
+	}
 	if (!file_held(model, PN_MODEL_FILE_OTHER, op->other, op->process))
 		return refuse(model, EBADF);
 	file_close(model, PN_MODEL_FILE_OTHER, op->other, op->process);

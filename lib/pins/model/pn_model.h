@@ -58,7 +58,8 @@ enum pn_model_memory {
 	PN_MODEL_PRIVATE_FILE, /**< MAP_PRIVATE of a memfd */
 	PN_MODEL_DIRTY_FILE,   /**< MAP_SHARED of a filesystem that tracks dirty pages (ext4) */
 	PN_MODEL_HUGETLB,      /**< hugetlb, of op.page pages each */
-	PN_MODEL_HUGETLB_CMA,  /**< 1 GiB pages of hugetlb_cma=: cannot be pinned for long */
+	PN_MODEL_HUGETLB_CMA,  /**< 1 GiB pages of hugetlb_cma=: cannot be pinned for long; ENOMEM
+				  if they are there, EFAULT if not */
 	PN_MODEL_THP,          /**< private anonymous, op.page pages each transparent huge page */
 	PN_MODEL_NONE,         /**< PROT_NONE */
 	PN_MODEL_SECRET,       /**< memfd_secret */
@@ -105,16 +106,19 @@ enum pn_model_what {
 	PN_MODEL_PASS,    /**< child: receives file of kind file, number target (SCM_RIGHTS) */
 
 	/* Memory */
-	PN_MODEL_AREA,       /**< mmap: area, memory, pages, page, flag: MAP_LOCKED */
-	PN_MODEL_AREA_END,   /**< munmap of all of it: area. Nothing comes to its addresses later */
-	PN_MODEL_DONTFORK,   /**< MADV_DONTFORK: area */
-	PN_MODEL_TOUCH,      /**< write (read, if it cannot be written): area, first, pages. EFAULT
-				stands for a signal */
-	PN_MODEL_DONTNEED,   /**< MADV_DONTNEED: area, first, pages */
-	PN_MODEL_MLOCK,      /**< area, first, pages */
-	PN_MODEL_MUNLOCK,    /**< area, first, pages */
-	PN_MODEL_MLOCKALL,   /**< mode: 1 MCL_CURRENT, 2 MCL_FUTURE; total: VmSize in pages; pages:
-				what   can be locked outside the areas */
+	PN_MODEL_AREA,     /**< mmap: area, memory, pages, page, flag: MAP_LOCKED */
+	PN_MODEL_AREA_END, /**< munmap of all of it: area. Nothing comes to its addresses later */
+	PN_MODEL_DONTFORK, /**< MADV_DONTFORK: area */
+	PN_MODEL_TOUCH,    /**< write (read, if it cannot be written): area, first, pages. EFAULT
+			      stands for a signal */
+	PN_MODEL_DONTNEED, /**< MADV_DONTNEED: area, first, pages */
+	PN_MODEL_PROTECT,  /**< mprotect of all of private anonymous memory: area, memory:
+			      PN_MODEL_ANON, PN_MODEL_ANON_READ or PN_MODEL_NONE */
+	PN_MODEL_RESIZE,   /**< mremap of all of it: area, pages: then, flag: to another address */
+	PN_MODEL_MLOCK,    /**< area, first, pages, flag: mlock2(MLOCK_ONFAULT) */
+	PN_MODEL_MUNLOCK,  /**< area, first, pages */
+	PN_MODEL_MLOCKALL, /**< mode: 1 MCL_CURRENT, 2 MCL_FUTURE, 4 MCL_ONFAULT; total: VmSize in
+			      pages; pages: what can be locked outside the areas */
 	PN_MODEL_MUNLOCKALL, /**< */
 
 	/* Contexts and devices */
@@ -133,7 +137,8 @@ enum pn_model_what {
 
 	/* Mappings */
 	PN_MODEL_MAP,      /**< context, space, iova, area, first, pages, prot */
-	PN_MODEL_MAP_FILE, /**< IOAS_MAP_FILE of the file behind area: as PN_MODEL_MAP */
+	PN_MODEL_MAP_FILE, /**< IOAS_MAP_FILE of the file behind area, of a BAR its dma-buf: as
+			      PN_MODEL_MAP */
 	PN_MODEL_UNMAP,    /**< context, space, iova, pages (PN_MODEL_ALL: everything) */
 	PN_MODEL_COPY, /**< IOAS_COPY within one mapping: context, from, from_iova, pages; space,
 			  iova, prot */
@@ -144,10 +149,11 @@ enum pn_model_what {
 	/* io_uring and the others */
 	PN_MODEL_RING,            /**< io_uring_setup: ring */
 	PN_MODEL_RING_CLOSE,      /**< ring */
-	PN_MODEL_RING_REGISTER,   /**< one fixed buffer: ring, area, first, pages */
+	PN_MODEL_RING_REGISTER,   /**< fixed buffers: ring, area, first, pages; mode: so many of
+				     them, one behind the other (0: one) */
 	PN_MODEL_RING_UNREGISTER, /**< ring */
 	PN_MODEL_OTHER,           /**< other, kind, pages, free */
-	PN_MODEL_OTHER_END,       /**< other */
+	PN_MODEL_OTHER_END,       /**< other: close, munmap (perf), SHM_UNLOCK */
 	PN_MODEL_WHATS
 };
 

@@ -183,6 +183,7 @@ void mm_end(struct pn_model *model, uint32_t mm)
 	struct mm *at = &model->mm[mm];
 
 	areas_end(model, mm);
+	others_end(model, mm);
 	counter_add(model, PN_MODEL_MM_LOCKED, mm, 0, -(int64_t)at->locked);
 	/* Pins go on, and take what they added away from this counter later; nobody sees it. */
 	if (at->pinned) {

@@ -28,8 +28,11 @@ int op_ring(struct pn_model *model, const struct pn_model_op *op)
 	return 0;
 }
 
+/* io_account_mem(): since 7.2 one that is exempt is not counted at all */
 static void move(struct pn_model *model, const struct ring *ring, int64_t pages)
 {
+	if (ring->exempt && model->kernel >= PN_MODEL_KERNEL(7, 2))
+		return;
 	if (!ring->exempt)
 		counter_add(model, PN_MODEL_USER_LOCKED, 0, ring->uid, pages);
 	counter_add(model, PN_MODEL_MM_PINNED, ring->mm, 0, pages);
@@ -61,14 +64,26 @@ int op_ring_close(struct pn_model *model, const struct pn_model_op *op)
 	return 0;
 }
 
-/* A page of a compound page is charged with all of it (io_buffer_account_pin()). */
-static uint64_t buffer_pages(const struct area *area, const struct pn_model_op *op)
+/* A page of a compound page is charged with all of it, once a ring (io_buffer_account_pin()). */
+static uint64_t charge_of(const struct area *area, uint64_t first, uint64_t pages)
 {
 	bool compound = area->memory == PN_MODEL_HUGETLB || area->memory == PN_MODEL_THP;
 
 	if (!compound)
-		return op->pages;
-	return ((op->first + op->pages - 1) / area->page - op->first / area->page + 1) * area->page;
+		return pages;
+	return ((first + pages - 1) / area->page - first / area->page + 1) * area->page;
+}
+
+/* Buffer by buffer, up to the first that does not fit. */
+static uint64_t brought_in(
+	const struct pn_model *model, const struct pn_model_op *op, uint32_t uid, uint64_t all)
+{
+	uint64_t soft = model->process[op->process].soft;
+	uint64_t now = counter_of(model, PN_MODEL_USER_LOCKED, 0, uid);
+	uint64_t left = soft > now ? soft - now : 0;
+	uint64_t pages = (left / op->pages + 1) * op->pages;
+
+	return pages < all ? pages : all;
 }
 
 /* io_uring/rsrc.c: io_sqe_buffers_register(): pinned first, for writing, counted then */
@@ -77,27 +92,30 @@ int op_ring_register(struct pn_model *model, const struct pn_model_op *op)
 	uint32_t mm = model->process[op->process].mm;
 	struct area *area = area_find(model, mm, op->area);
 	struct ring *ring;
-	uint64_t pages;
+	uint64_t pages, all;
+	bool fit;
 	int err;
 
 	if (!ring_known(model, op->ring))
 		return -EINVAL;
 	ring = &model->ring[op->ring];
-	if (!area || !area_has(area, op->first, op->pages))
+	all = op->pages <= UINT32_MAX ? op->pages * (op->mode ? op->mode : 1) : UINT64_MAX;
+	if (!area || !area_has(area, op->first, all))
 		return pn_fail(
 			EINVAL, "process %u has no such pages in area %u", op->process, op->area);
 	if (!file_held(model, PN_MODEL_FILE_RING, op->ring, op->process))
 		return refuse(model, EBADF);
 	if (ring->registered)
 		return refuse(model, EBUSY);
-	err = area_pin_errno(model, area, true);
+	err = area_pin_errno(model, area, op->first, true);
 	if (err)
 		return refuse(model, err);
-	if (area_touch(model, area, op->first, op->pages))
-		return -ENOBUFS;
-	pages = buffer_pages(area, op);
+	pages = charge_of(area, op->first, all);
 	/* The limit is that of who registers, the counter that of who made the ring. */
-	if (!within_limit(model, mm, ring->exempt, PN_MODEL_USER_LOCKED, 0, ring->uid, pages))
+	fit = within_limit(model, mm, ring->exempt, PN_MODEL_USER_LOCKED, 0, ring->uid, pages);
+	if (area_touch(model, area, op->first, fit ? all : brought_in(model, op, ring->uid, all)))
+		return -ENOBUFS;
+	if (!fit)
 		return refuse(model, ENOMEM);
 	ring->registered = true;
 	ring->charged = pages;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "charges.h"
 #include "charges_rows.h"
@@ -26,18 +27,33 @@ static void tell(bool good, const char *name)
 	failed += !good;
 }
 
+/* 1 GiB pages are made by the suite, where hugetlb_cma= has them come from there. */
+static bool has_cma_pages(void)
+{
+	FILE *file = fopen("/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages", "re");
+	int pages = 0;
+
+	if (!file)
+		return false;
+	if (fscanf(file, "%d", &pages) != 1)
+		pages = 0;
+	fclose(file);
+	return pages > 0;
+}
+
 /* What workers can do on this machine. */
 static bool can_run(const struct run *run, const struct pn_model_op *op)
 {
 	switch (op->what) {
 	case PN_MODEL_OTHER:
-	case PN_MODEL_OTHER_END:
-		return false;
+		return op->kind == PN_MODEL_RDMA ? !access(RDMA_NODE, R_OK)
+						 : op->kind != PN_MODEL_VDPA;
 	case PN_MODEL_AREA:
 		if (op->memory == PN_MODEL_SECRET)
 			return run->kernel >= PN_MODEL_KERNEL(6, 5);
-		return op->memory != PN_MODEL_THP && op->memory != PN_MODEL_HUGETLB_CMA &&
-		       op->memory != PN_MODEL_DIRTY_FILE;
+		if (op->memory == PN_MODEL_HUGETLB_CMA)
+			return has_cma_pages();
+		return op->memory != PN_MODEL_DIRTY_FILE || !access(DIRTY_DIR, W_OK);
 	default:
 		return true;
 	}
@@ -93,6 +109,11 @@ static size_t row_ops(const struct run *run, const struct row *row, const struct
 			exit(2);
 		if (!can_run(run, &ops[at]))
 			return 0;
+		/* Another context of a row that begins with one is of the same kind. */
+		if (!row->bare && ops[at].what == PN_MODEL_CONTEXT) {
+			ops[at].path = way->path;
+			ops[at].flag = way->misc;
+		}
 		/* Rows that say which path they are of are run with that. */
 		if (row->bare && ops[at].what == PN_MODEL_CONTEXT && ops[at].path != way->path)
 			return 0;

@@ -19,6 +19,7 @@
 #define CONTEXTS  2u
 #define DEVICES   2u
 #define RINGS     2u
+#define OTHERS    3u
 
 /* Descriptors that every worker has, before and after it executes itself again. */
 #define FD_SHARED 200
@@ -28,7 +29,9 @@
 struct shared {
 	char group[DEVICES][64], node[DEVICES][64], address[DEVICES][16];
 	struct table {
-		int context[CONTEXTS], group[DEVICES], device[DEVICES], ring[RINGS];
+		int context[CONTEXTS], group[DEVICES], device[DEVICES], ring[RINGS], other[OTHERS];
+		char *perf[OTHERS];
+		uint64_t perf_pages[OTHERS];
 		char *area[AREAS];
 		uint64_t area_pages[AREAS];
 		uint32_t memory[AREAS];
@@ -39,6 +42,8 @@ struct shared {
 
 	uint32_t ioas[CONTEXTS][PN_MODEL_SPACES];
 	uint32_t bound_to[DEVICES];
+	uint32_t other_kind[OTHERS];
+	int segment[OTHERS]; /* SHM_LOCK: of nobody; number + 1 */
 	/* Addresses are used once: what was mapped before it could be pinned must not meet another
 	 * area there. */
 	uint64_t next_address;
@@ -63,6 +68,16 @@ int call_kernel(
 void set_effective(uint32_t caps);
 /* charges_memory.c: the same of those of memory and rings; -1: it is another */
 int call_memory(struct shared *shared, uint32_t process, const struct pn_model_op *op);
+/* charges_others.c: the same of those of others */
+int call_other(struct shared *shared, uint32_t process, const struct pn_model_op *op);
+/* Have perf count so many pages, those of the user before among them, apart from the limit; false:
+ * it cannot. For root. */
+bool perf_free(uint64_t pages);
+
+/* Of rxe, where the kernel has it. */
+#define RDMA_NODE "/dev/infiniband/uverbs0"
+/* A directory on a file system that tracks dirty pages, if there is one. */
+#define DIRTY_DIR "/tmp/dirty"
 
 /* --- charges_meter.c: user->locked_vm of a uid */
 struct meter;

@@ -309,13 +309,13 @@ static void capabilities(struct __user_cap_data_struct data[2], bool set)
 		_exit(9);
 }
 
-/* The model's capabilities, and CAP_SETUID, which it does not look at. */
+/* The model's capabilities, and CAP_SETUID and CAP_NET_RAW, which it does not look at. */
 void set_effective(uint32_t caps)
 {
 	struct __user_cap_data_struct data[2];
 
 	capabilities(data, false);
-	data[0].effective = data[0].permitted & CAP_TO_MASK(CAP_SETUID);
+	data[0].effective = CAP_TO_MASK(CAP_SETUID) | CAP_TO_MASK(CAP_NET_RAW);
 	if (caps & PN_MODEL_IPC_LOCK)
 		data[0].effective |= CAP_TO_MASK(CAP_IPC_LOCK);
 	if (caps & PN_MODEL_SYS_RESOURCE)
@@ -379,6 +379,8 @@ int call_kernel(
 	int err = call_memory(shared, process, op);
 
 	*bytes = 0;
+	if (err < 0)
+		err = call_other(shared, process, op);
 	if (err < 0)
 		err = call_map(shared, table, op, bytes);
 	if (err < 0)

@@ -19,7 +19,8 @@
 
 #include "charges.h"
 
-#define PAGE 4096u
+#define PAGE    4096u
+#define BUFFERS 8u
 
 static int result(long ret)
 {
@@ -38,6 +39,8 @@ static int file_of(enum pn_model_memory memory, uint64_t pages)
 
 	if (memory == PN_MODEL_SECRET)
 		fd = (int)syscall(SYS_memfd_secret, O_CLOEXEC);
+	else if (memory == PN_MODEL_DIRTY_FILE)
+		fd = open(DIRTY_DIR, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
 	else
 		fd = memfd_create("charges", MFD_CLOEXEC);
 	if (fd >= 0 && ftruncate(fd, (off_t)(pages * PAGE))) {
@@ -82,9 +85,14 @@ static int map_area(struct shared *shared, struct table *table, const struct pn_
 	case PN_MODEL_NONE:
 		prot = PROT_NONE;
 		break;
+	case PN_MODEL_HUGETLB_CMA:
+		flags |= 30 << MAP_HUGE_SHIFT;
+		address = (void *)(uintptr_t)(UINT64_C(1) << 43);
+		/* fall through */
 	case PN_MODEL_HUGETLB:
 		flags |= MAP_SHARED | MAP_ANONYMOUS | MAP_HUGETLB;
 		break;
+	case PN_MODEL_DIRTY_FILE:
 	case PN_MODEL_SHARED:
 	case PN_MODEL_SECRET:
 	case PN_MODEL_PRIVATE_FILE:
@@ -106,8 +114,35 @@ static int map_area(struct shared *shared, struct table *table, const struct pn_
 	if (err)
 		return err;
 	/* Huge pages that come by themselves are charged otherwise by io_uring. */
-	madvise(area, op->pages * PAGE, MADV_NOHUGEPAGE);
+	madvise(area, op->pages * PAGE,
+		op->memory == PN_MODEL_THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	table->area[op->area] = area;
+	return 0;
+}
+
+static int protect_area(struct table *table, const struct pn_model_op *op)
+{
+	int prot = op->memory == PN_MODEL_ANON        ? PROT_READ | PROT_WRITE
+		   : op->memory == PN_MODEL_ANON_READ ? PROT_READ
+						      : PROT_NONE;
+
+	table->memory[op->area] = op->memory;
+	return result(mprotect(table->area[op->area], table->area_pages[op->area] * PAGE, prot));
+}
+
+/* Where nothing was before, or in its place: behind every area there is room. */
+static int resize_area(struct shared *shared, struct table *table, const struct pn_model_op *op)
+{
+	const uint64_t huge = UINT64_C(2) << 20;
+	void *to = (void *)(uintptr_t)shared->next_address;
+	char *area = mremap(table->area[op->area], table->area_pages[op->area] * PAGE,
+		op->pages * PAGE, op->flag ? MREMAP_MAYMOVE | MREMAP_FIXED : 0, to);
+
+	shared->next_address += op->flag ? (op->pages * PAGE / huge + 2) * huge : 0;
+	if (area == MAP_FAILED)
+		return errno;
+	table->area[op->area] = area;
+	table->area_pages[op->area] = op->pages;
 	return 0;
 }
 
@@ -148,7 +183,8 @@ static int call_ring(struct table *table, const struct pn_model_op *op)
 {
 	struct io_uring_params params = {0};
 	int *ring = &table->ring[op->ring], ret;
-	struct iovec buffer;
+	uint32_t count = op->mode ? op->mode : 1;
+	struct iovec buffers[BUFFERS];
 
 	switch (op->what) {
 	case PN_MODEL_RING:
@@ -164,10 +200,11 @@ static int call_ring(struct table *table, const struct pn_model_op *op)
 		return result(
 			syscall(SYS_io_uring_register, *ring, IORING_UNREGISTER_BUFFERS, NULL, 0));
 	case PN_MODEL_RING_REGISTER:
-		buffer.iov_base = at(table, op);
-		buffer.iov_len = op->pages * PAGE;
-		return result(
-			syscall(SYS_io_uring_register, *ring, IORING_REGISTER_BUFFERS, &buffer, 1));
+		for (uint32_t i = 0; i < count && i < BUFFERS; i++)
+			buffers[i] = (struct iovec){
+				(char *)at(table, op) + i * op->pages * PAGE, op->pages * PAGE};
+		return result(syscall(
+			SYS_io_uring_register, *ring, IORING_REGISTER_BUFFERS, buffers, count));
 	default:
 		return -1;
 	}
@@ -191,8 +228,13 @@ int call_memory(struct shared *shared, uint32_t process, const struct pn_model_o
 		return touch(table, op);
 	case PN_MODEL_DONTNEED:
 		return result(madvise(at(table, op), len, MADV_DONTNEED));
+	case PN_MODEL_PROTECT:
+		return protect_area(table, op);
+	case PN_MODEL_RESIZE:
+		return resize_area(shared, table, op);
 	case PN_MODEL_MLOCK:
-		return result(mlock(at(table, op), len));
+		return result(op->flag ? mlock2(at(table, op), len, MLOCK_ONFAULT)
+				       : mlock(at(table, op), len));
 	case PN_MODEL_MUNLOCK:
 		return result(munlock(at(table, op), len));
 	case PN_MODEL_MLOCKALL:

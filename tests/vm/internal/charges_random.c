@@ -71,6 +71,8 @@ static const struct {
 	{PN_MODEL_DONTFORK, 1, ON_ALL},
 	{PN_MODEL_TOUCH, 8, ON_ALL},
 	{PN_MODEL_DONTNEED, 4, ON_ALL},
+	{PN_MODEL_PROTECT, 4, ON_ALL},
+	{PN_MODEL_RESIZE, 6, ON_ALL},
 	{PN_MODEL_MLOCK, 14, ON_ALL},
 	{PN_MODEL_MUNLOCK, 8, ON_ALL},
 	{PN_MODEL_MLOCKALL, 4, ON_ALL},
@@ -79,6 +81,8 @@ static const struct {
 	{PN_MODEL_RING_CLOSE, 1, ON_ALL},
 	{PN_MODEL_RING_REGISTER, 8, ON_ALL},
 	{PN_MODEL_RING_UNREGISTER, 4, ON_ALL},
+	{PN_MODEL_OTHER, 8, ON_ALL},
+	{PN_MODEL_OTHER_END, 3, ON_ALL},
 };
 
 static enum pn_model_what choose(struct source *source)
@@ -143,6 +147,12 @@ static void choose_pages(struct source *source, struct pn_model_op *op)
 		op->pages = 2;
 	if (op->what == PN_MODEL_AREA)
 		op->pages = op->memory == PN_MODEL_HUGETLB ? 512 : 32;
+	if (op->what == PN_MODEL_RESIZE)
+		op->pages = 1 + next(source, 48);
+	/* perf's is a power of two and a page. */
+	if (op->what == PN_MODEL_OTHER)
+		op->pages = op->kind == PN_MODEL_PERF_BUFFER ? 1 + (UINT64_C(1) << next(source, 6))
+							     : 1 + next(source, 48);
 	if (op->what == PN_MODEL_UNMAP || op->what == PN_MODEL_VADDR_DROP) {
 		if (!next(source, 6))
 			op->pages = PN_MODEL_ALL;
@@ -165,7 +175,10 @@ static struct pn_model_op random_op(struct source *source)
 		.context = next(source, 4) ? 0 : 1,
 		.device = (uint32_t)next(source, DEVICES),
 		.ring = (uint32_t)next(source, RINGS),
-		.file = (enum pn_model_file)next(source, PN_MODEL_FILE_RING),
+		.file = next(source, 6) ? (enum pn_model_file)next(source, PN_MODEL_FILE_RING)
+					: PN_MODEL_FILE_OTHER,
+		.other = (uint32_t)next(source, OTHERS),
+		.kind = next(source, 2) ? PN_MODEL_XDP : PN_MODEL_PERF_BUFFER,
 		.path = source->way->path,
 		.uid = FIRST_UID + (uint32_t)next(source, 2),
 		.prot = next(source, 3) ? 3 : (uint32_t)next(source, 4),
@@ -182,7 +195,9 @@ static struct pn_model_op random_op(struct source *source)
 	if (op.what == PN_MODEL_CONTEXT)
 		op.flag = source->way->misc;
 	if (op.what == PN_MODEL_MLOCKALL && next(source, 20))
-		op.mode = 1 + (uint32_t)next(source, 3);
+		op.mode = 1 + (uint32_t)next(source, 7);
+	if (op.what == PN_MODEL_RING_REGISTER)
+		op.mode = next(source, 2) ? 0 : 1 + (uint32_t)next(source, 4);
 	if (source->way->path == PN_MODEL_NATIVE) {
 		op.space = (uint32_t)next(source, 2);
 		op.from = (uint32_t)next(source, 2);
@@ -210,6 +225,8 @@ static bool possible(const struct source *source, const struct pn_model_op *op)
 		return !userns;
 	case PN_MODEL_EXEC:
 		return !userns;
+	case PN_MODEL_OTHER: /* AF_XDP needs CAP_NET_RAW */
+		return !userns || op->kind != PN_MODEL_XDP;
 	default:
 		return true;
 	}

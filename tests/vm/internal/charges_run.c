@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -29,6 +30,7 @@ const struct pn_model_size model_size = {
 	.devices = DEVICES,
 	.mappings = 256,
 	.rings = RINGS,
+	.others = OTHERS,
 };
 
 static void die(const char *what)
@@ -103,6 +105,7 @@ void run_begin(struct run *run)
 		exit(2);
 	run->trouble[0] = '\0';
 	run->shared->next_address = UINT64_C(1) << 44;
+	memset(run->shared->segment, 0, sizeof(run->shared->segment));
 }
 
 static void watch(struct run *run, uint32_t process, pid_t pid)
@@ -134,6 +137,7 @@ static void start(struct run *run, const struct pn_model_op *op)
 	memset(table->group, 0xff, sizeof(table->group));
 	memset(table->device, 0xff, sizeof(table->device));
 	memset(table->ring, 0xff, sizeof(table->ring));
+	memset(table->other, 0xff, sizeof(table->other));
 	pid = fork();
 	if (pid < 0)
 		die("fork");
@@ -174,7 +178,8 @@ static struct answer ask(struct run *run, uint32_t process, const struct pn_mode
 	struct pollfd wait = {.fd = run->socket[process], .events = POLLIN};
 	struct answer answer;
 
-	if (send_op(run, process, op, fd) || poll(&wait, 1, 60000) != 1 ||
+	/* A page of 1 GiB is a while in the clearing on an emulated processor. */
+	if (send_op(run, process, op, fd) || poll(&wait, 1, 240000) != 1 ||
 		recv(run->socket[process], &answer, sizeof(answer), 0) != (ssize_t)sizeof(answer)) {
 		char line[CHARGES_LINE];
 
@@ -191,6 +196,7 @@ static struct answer pass(struct run *run, const struct pn_model_op *op)
 	const int *from = op->file == PN_MODEL_FILE_CONTEXT  ? table->context
 			  : op->file == PN_MODEL_FILE_GROUP  ? table->group
 			  : op->file == PN_MODEL_FILE_DEVICE ? table->device
+			  : op->file == PN_MODEL_FILE_OTHER  ? table->other
 							     : table->ring;
 	struct answer answer = {.err = EBADF};
 	int pidfd, fd;
@@ -233,6 +239,8 @@ static struct answer perform(struct run *run, const struct pn_model_op *op)
 		watch(run, op->child, shared->forked);
 	if (op->what == PN_MODEL_DEVICE && !answer.err)
 		shared->bound_to[op->device] = op->context;
+	if (op->what == PN_MODEL_OTHER && !answer.err)
+		shared->other_kind[op->other] = op->kind;
 	return answer;
 }
 
@@ -367,6 +375,9 @@ int run_step(struct run *run, const struct pn_model_op *given)
 
 	if (op.what == PN_MODEL_MLOCKALL && pn_model_alive(run->model, op.process))
 		fill_total(run, &op);
+	if (op.what == PN_MODEL_OTHER && op.kind == PN_MODEL_PERF_BUFFER &&
+		!perf_free(pn_model_counter(run->model, op.process, PN_MODEL_PERF) + op.free))
+		return 1;
 	if (pn_model_apply(run->model, &op, &result))
 		return 1;
 	answer = perform(run, &op);
@@ -401,6 +412,9 @@ int run_end(struct run *run)
 		gone(run, op.process);
 		pn_model_apply(run->model, &op, &result);
 	}
+	for (uint32_t i = 0; i < OTHERS; i++)
+		if (run->shared->segment[i])
+			shmctl(run->shared->segment[i] - 1, IPC_RMID, NULL);
 	return compare(run);
 }
 

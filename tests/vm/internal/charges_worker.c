@@ -23,8 +23,8 @@
 
 #include "charges.h"
 
-/* Hold no capability but those that operations are about, and CAP_SETUID to change users; keep them
- * over changes of user, and hand them to what is executed. */
+/* Hold no capability but those that operations are about, CAP_SETUID to change users and
+ * CAP_NET_RAW for AF_XDP; keep them over changes of user, and hand them to what is executed. */
 void worker_become(struct shared *shared, const struct pn_model_op *op)
 {
 	struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
@@ -35,7 +35,7 @@ void worker_become(struct shared *shared, const struct pn_model_op *op)
 		op->hard == PN_MODEL_ALL ? RLIM_INFINITY : op->hard * 4096,
 	};
 
-	data[0].permitted = CAP_TO_MASK(CAP_SETUID);
+	data[0].permitted = CAP_TO_MASK(CAP_SETUID) | CAP_TO_MASK(CAP_NET_RAW);
 	if (permitted & PN_MODEL_IPC_LOCK)
 		data[0].permitted |= CAP_TO_MASK(CAP_IPC_LOCK);
 	if (permitted & PN_MODEL_SYS_RESOURCE)
@@ -74,6 +74,7 @@ static int execute(struct shared *shared, uint32_t process, const struct pn_mode
 	/* With another effective user, ambient capabilities would not be handed on. */
 	syscall(SYS_setresuid, -1, getuid(), -1);
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SETUID, 0, 0);
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0);
 	if ((op->caps | op->permitted) & PN_MODEL_IPC_LOCK)
 		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_IPC_LOCK, 0, 0);
 	if ((op->caps | op->permitted) & PN_MODEL_SYS_RESOURCE)
@@ -86,7 +87,10 @@ static int execute(struct shared *shared, uint32_t process, const struct pn_mode
 	}
 	for (uint32_t i = 0; i < RINGS; i++)
 		forget(&table->ring[i], op->flag);
+	for (uint32_t i = 0; i < OTHERS; i++)
+		forget(&table->other[i], op->flag);
 	memset(table->area, 0, sizeof(table->area));
+	memset(table->perf, 0, sizeof(table->perf));
 	snprintf(number, sizeof(number), "%u", process);
 	execl("/proc/self/exe", "charges", "again", number, NULL);
 	return errno;
@@ -101,6 +105,8 @@ static int become_two(struct shared *shared, uint32_t process, const struct pn_m
 	for (uint32_t i = 0; i < AREAS; i++)
 		if (shared->of[process].dont_fork[i])
 			shared->of[op->child].area[i] = NULL;
+	/* VM_DONTCOPY */
+	memset(shared->of[op->child].perf, 0, sizeof(shared->of[op->child].perf));
 	pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
 	if (pid < 0)
 		return errno;
@@ -117,6 +123,7 @@ static int take(struct shared *shared, uint32_t process, const struct pn_model_o
 	int *to = op->file == PN_MODEL_FILE_CONTEXT  ? &table->context[op->target]
 		  : op->file == PN_MODEL_FILE_GROUP  ? &table->group[op->target]
 		  : op->file == PN_MODEL_FILE_DEVICE ? &table->device[op->target]
+		  : op->file == PN_MODEL_FILE_OTHER  ? &table->other[op->target]
 						     : &table->ring[op->target];
 
 	if (*to >= 0)

@@ -31,6 +31,49 @@ def ways():
     return found
 
 
+def open_text(path):
+    with open(path, encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def make_dirty_tracking():
+    """A file system that tracks dirty pages, where the kernel has ext4 and loop devices."""
+    release = os.uname().release
+    if not os.path.isdir(f"/lib/modules/{release}") and "ext4" not in open_text("/proc/filesystems"):
+        return
+    for module in ("loop", "ext4"):
+        run("modprobe", module)
+    if run("truncate", "-s", "32M", "/tmp/dirty.img").returncode or run("mkfs.ext4", "-q", "/tmp/dirty.img").returncode:
+        return
+    os.mkdir("/tmp/dirty")
+    if run("mount", "-o", "loop", "/tmp/dirty.img", "/tmp/dirty").returncode:
+        os.rmdir("/tmp/dirty")
+        return
+    os.chmod("/tmp/dirty", 0o777)
+
+
+def make_rdma():
+    """An RDMA device made of software, where the kernel has one."""
+    if not os.path.isdir(f"/lib/modules/{os.uname().release}") or run("modprobe", "rdma_rxe").returncode:
+        return
+    run("modprobe", "ib_uverbs")
+    run("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "lo")
+    if os.path.exists("/dev/infiniband/uverbs0"):
+        os.chmod("/dev/infiniband/uverbs0", 0o666)
+
+
+def make_cma_pages():
+    """A page of 1 GiB from the area that must stay movable."""
+    total = re.search(r"CmaTotal:\s*(\d+)", open_text("/proc/meminfo"))
+    if total and int(total[1]) >= 1 << 20:
+        write("/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages", "1")
+
+
 def open_to_all():
     """Workers are of several users."""
     bind(*DEVICES)
@@ -40,12 +83,15 @@ def open_to_all():
                 os.chmod(os.path.join(folder, name), 0o666)
     if os.path.exists("/dev/iommu"):
         os.chmod("/dev/iommu", 0o666)
+    write("/proc/sys/kernel/perf_event_paranoid", "0")
 
 
 def main():
     open_to_all()
-    with open("/proc/sys/kernel/osrelease", encoding="ascii") as file:
-        kernel = ".".join(re.match(r"(\d+)\.(\d+)", file.read()).groups())
+    make_dirty_tracking()
+    make_rdma()
+    make_cma_pages()
+    kernel = ".".join(re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
     count = bad = 0
     for way in ways():
         for part in ([] if SLOW else [["cases"]]) + [["random", str(OPERATIONS), str(SEED)]]:
