@@ -14,7 +14,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "lib"))
 
-from pinionvm import apt, build, cache, edu, initramfs, kernel_log, kernels, nic, options, qemu, stock  # noqa: E402
+from pinionvm import apt, build, cache, edu, headers, initramfs, kernel_log, kernels, nic, options, qemu, stock  # noqa: E402
 from pinionvm.errors import DownloadError, HarnessError, UsageError  # noqa: E402
 from pinionvm.machine import Stream, command_script, settings  # noqa: E402
 from pinionvm.progress import Progress  # noqa: E402
@@ -398,6 +398,75 @@ class Source(CacheCase):
                 source = build._source("linux-source-9", "1")
         self.assertEqual(sorted(path.relative_to(source).as_posix() for path in source.rglob("*")),
                          ["Makefile", "usr", "usr/Kconfig"])
+
+
+class Headers(CacheCase):
+    """Packages as the distribution makes them, with paths that hold only where they are installed."""
+
+    FILES = {
+        "linux-headers-9-amd64": {"usr/src/linux-headers-9-amd64/Makefile":
+                                  "KBUILD_OUTPUT=/usr/src/linux-headers-9-amd64\n"
+                                  "include /usr/src/linux-headers-9-common/Makefile\n",
+                                  "usr/src/linux-headers-9-amd64/vmlinux": "types"},
+        "linux-headers-9-common": {"usr/src/linux-headers-9-common/Makefile":
+                                   "all:\n\t@echo $(lastword $(MAKEFILE_LIST)) $(KBUILD_OUTPUT)\n"
+                                   "\t@cat scripts/a tools/b\n"},
+        "linux-kbuild-9": {"usr/lib/linux-kbuild-9/scripts/a": "a\n", "usr/lib/linux-kbuild-9/tools/b": "b\n"},
+    }
+    LINKS = {"linux-headers-9-amd64": {
+        "usr/src/linux-headers-9-amd64/scripts": "../../lib/linux-kbuild-9/scripts",
+        "usr/src/linux-headers-9-amd64/tools": "/usr/lib/linux-kbuild-9/tools",
+        "lib/modules/9-amd64/build": "/usr/src/linux-headers-9-amd64"}}
+    DEPENDS = ("linux-base (>= 4), linux-headers-9-common (= 3-1), linux-image-9-amd64 (= 3-1) |"
+               " linux-image-9-amd64-unsigned (= 3-1), linux-kbuild-9, gcc-12")
+
+    def package(self, name, version):
+        top = pathlib.Path(self.place.name, "debs", name)
+        for path, text in {**self.FILES[name], "DEBIAN/control":
+                           f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: x\n"
+                           f"Depends: {self.DEPENDS}\nDescription: x\n"}.items():
+            (top / path).parent.mkdir(parents=True, exist_ok=True)
+            (top / path).write_text(text, encoding="ascii")
+        for path, target in self.LINKS.get(name, {}).items():
+            (top / path).parent.mkdir(parents=True, exist_ok=True)
+            (top / path).symlink_to(target)
+        deb = top.with_suffix(".deb")
+        subprocess.run(["dpkg-deb", "-b", str(top), str(deb)], check=True, stdout=subprocess.DEVNULL)
+        self.downloaded.append((name, version))
+        return deb
+
+    def directory(self):
+        self.downloaded = []
+        with mock.patch.object(apt, "download", side_effect=self.package), \
+                mock.patch.object(apt, "versions", return_value=["3-2", "3-1"]):
+            return headers.directory("linux-image-9-amd64-unsigned", "3-1", "9-amd64")
+
+    def test_modules_can_be_built_there(self):
+        found = self.directory()
+        self.assertTrue(found.startswith(str(cache.root() / "headers")), found)
+        done = subprocess.run(["make", "-s", "-C", found], stdout=subprocess.PIPE, text=True, check=False)
+        common = os.path.join(os.path.dirname(found), "linux-headers-9-common")
+        self.assertEqual(done.stdout, f"{common}/Makefile {found}\na\nb\n")
+        self.assertFalse(os.path.exists(os.path.join(found, "vmlinux")))
+
+    def test_they_are_those_of_the_image(self):
+        self.directory()
+        self.assertEqual(self.downloaded, [("linux-headers-9-amd64", "3-1"), ("linux-headers-9-common", "3-1"),
+                                           ("linux-kbuild-9", "3-1")])
+        self.directory()
+        self.assertEqual(self.downloaded, [], "they are in the cache")
+
+    def test_tools_of_another_version_do(self):
+        with mock.patch.object(apt, "versions", return_value=["3-2"]), \
+                mock.patch.object(apt, "candidate", return_value="3-2"):
+            self.assertEqual(headers.needed(self.DEPENDS, "3-1"),
+                             [("linux-headers-9-common", "3-1"), ("linux-kbuild-9", "3-2")])
+
+    def test_what_cannot_be_had_leaves_nothing(self):
+        with mock.patch.object(apt, "download", side_effect=DownloadError("no network")), \
+                self.assertRaises(DownloadError):
+            headers.directory("linux-image-9-amd64", "3-1", "9-amd64")
+        self.assertEqual(list((cache.root() / "headers").glob("*")), [])
 
 
 class Offline(CacheCase):

@@ -35,6 +35,11 @@ def candidate(package):
     return match.group(1) if match and match.group(1) != "(none)" else None
 
 
+def versions(package):
+    """The versions that apt could install."""
+    return re.findall(r"^ [ *]{3} (\S+) ", _output("apt-cache", "policy", package), re.M)
+
+
 def update():
     """apt-get update; False when it is impossible here."""
     print("vm: apt-get update", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 
-from . import kernels, options as command_line, terminal
+from . import headers, kernels, options as command_line, terminal
 from .errors import EXIT_HARNESS, EXIT_USAGE, HarnessError, UsageError
 from .machine import PREFIX, Machine
 
@@ -54,9 +54,7 @@ def _build(names):
 def _kerneldir(name):
     kernels.source_of(name)
     kernel = kernels.prepare(name)
-    if not kernel.kerneldir:
-        raise HarnessError(f"{name} is not built here: install linux-headers-{kernel.release} for its headers")
-    print(kernel.kerneldir)
+    print(kernel.kerneldir or headers.directory(kernel.package, kernel.version, kernel.release))
     return 0
 
 
