@@ -36,6 +36,9 @@ static inline unsigned int pinion_pincount(struct folio *folio)
 #endif
 }
 
+/* 6.6: of hugetlbfs too get_user_pages() brings nothing in with FOLL_NOFAULT. */
+#define PINION_HUGETLB_NOFAULT (LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0))
+
 /* 6.5 took vmas away. */
 static inline long pinion_get_user_pages(unsigned long addr, unsigned long n, unsigned int flags,
 					 struct page **pages)
@@ -45,6 +48,12 @@ static inline long pinion_get_user_pages(unsigned long addr, unsigned long n, un
 #else
 	return get_user_pages(addr, n, flags, pages, NULL);
 #endif
+}
+
+/* 7.3 took is_cow_mapping() away. */
+static inline bool pinion_is_cow(unsigned long vm_flags)
+{
+	return (vm_flags & (VM_SHARED | VM_MAYWRITE)) == VM_MAYWRITE;
 }
 
 static inline bool pinion_is_hugetlb(struct inode *inode)

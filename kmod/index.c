@@ -14,6 +14,7 @@
 #define CHUNK_SHIFT 9
 #define CHUNK_PAGES BIT(CHUNK_SHIFT)
 #define MOST	    U16_MAX
+#define LOOK_BATCH  512 /* runs */
 
 struct counts {
 	unsigned int parts; /* runs that cover the chunk in part */
@@ -279,7 +280,7 @@ static int add_run(struct pinion_index *index, unsigned long first, unsigned lon
 }
 
 int pinion_index_add(struct pinion_index *index, const struct pinion_runs *runs,
-		     unsigned long *fresh)
+		     const struct pinion_toll *toll, unsigned long *fresh)
 {
 	unsigned long found = 0;
 	unsigned int i;
@@ -292,11 +293,15 @@ int pinion_index_add(struct pinion_index *index, const struct pinion_runs *runs,
 		ret = add_run(index, run_pfn(runs->run[i]), run_pages(runs->run[i]), &found);
 		if (ret)
 			break;
+		cond_resched();
 	}
+	if (!ret && toll)
+		ret = toll->call(toll->arg, found);
 	if (ret) {
 		while (i--) {
 			if (!run_is_hole(runs->run[i]))
 				del_run(index, run_pfn(runs->run[i]), run_pages(runs->run[i]));
+			cond_resched();
 		}
 	} else {
 		index->pages += found;
@@ -315,6 +320,7 @@ unsigned long pinion_index_del(struct pinion_index *index, const struct pinion_r
 	for (i = 0; i < runs->nr; i++) {
 		if (!run_is_hole(runs->run[i]))
 			gone += del_run(index, run_pfn(runs->run[i]), run_pages(runs->run[i]));
+		cond_resched();
 	}
 	index->pages -= gone;
 	mutex_unlock(&index->lock);
@@ -359,15 +365,27 @@ bool pinion_index_has(struct pinion_index *index, unsigned long pfn)
 	return has;
 }
 
+/*
+ * All users of the module have one index of exclusive pins: nobody holds its lock for long. What
+ * must not come between is a look at one page only.
+ */
 bool pinion_index_overlaps(struct pinion_index *index, const struct pinion_runs *runs)
 {
 	bool has = false;
-	unsigned int i;
+	unsigned int i = 0, end;
 
-	mutex_lock(&index->lock);
-	for (i = 0; index->pages && !has && i < runs->nr; i++)
-		has = !run_is_hole(runs->run[i]) &&
-		      run_has(index, run_pfn(runs->run[i]), run_pages(runs->run[i]));
-	mutex_unlock(&index->lock);
+	while (i < runs->nr && !has) {
+		end = min(runs->nr, i + LOOK_BATCH);
+		mutex_lock(&index->lock);
+		if (!index->pages) {
+			end = runs->nr;
+			i = end;
+		}
+		for (; i < end && !has; i++)
+			has = !run_is_hole(runs->run[i]) &&
+			      run_has(index, run_pfn(runs->run[i]), run_pages(runs->run[i]));
+		mutex_unlock(&index->lock);
+		cond_resched();
+	}
 	return has;
 }

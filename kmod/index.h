@@ -27,9 +27,18 @@ void pinion_index_stop(void);
 void pinion_index_init(struct pinion_index *index);
 void pinion_index_destroy(struct pinion_index *index);
 
-/* Counts the pages of the runs; *fresh is how many of them had no pin. All or nothing. */
+/* Asked before others see what is added, of which fresh pages had no pin; an error undoes it. */
+struct pinion_toll {
+	int (*call)(void *arg, unsigned long fresh);
+	void *arg;
+};
+
+/*
+ * Counts the pages of the runs; *fresh is how many of them had no pin. All or nothing. toll or
+ * NULL; called with the lock held.
+ */
 int pinion_index_add(struct pinion_index *index, const struct pinion_runs *runs,
-		     unsigned long *fresh);
+		     const struct pinion_toll *toll, unsigned long *fresh);
 /* Takes runs away that were added. How many pages have no pin left. */
 unsigned long pinion_index_del(struct pinion_index *index, const struct pinion_runs *runs);
 /* Is there a pin on this page, or on any page of these? */

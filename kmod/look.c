@@ -172,7 +172,7 @@ static u32 flags_of_page(struct page *page, bool writable, const struct place *p
 		flags |= PINION_PAGE_KSM;
 	if (writable)
 		flags |= PINION_PAGE_WRITABLE;
-	else if (is_cow_mapping(place->vm_flags) &&
+	else if (pinion_is_cow(place->vm_flags) &&
 		 (!folio_test_anon(folio) || is_shared_anon(page, folio)))
 		flags |= PINION_PAGE_UNSHARE;
 	if (!zero && pinion_folio_pins(folio))
@@ -201,23 +201,6 @@ static void describe(struct page *page, bool writable, const struct place *place
 		out->phys = PFN_PHYS(page_to_pfn(page));
 }
 
-/*
- * get_user_pages_fast_only() does not take the zero page, whose entry is special. This finds it,
- * and brings nothing in either.
- */
-static struct page *look_closer(unsigned long addr, const struct place *place)
-{
-	struct page *page = NULL;
-	long found;
-
-	if (!is_cow_mapping(place->vm_flags) || place->vm_flags & (VM_PFNMAP | VM_IO))
-		return NULL;
-	mmap_read_lock(current->mm);
-	found = pinion_get_user_pages(addr, 1, FOLL_NOFAULT, &page);
-	mmap_read_unlock(current->mm);
-	return found == 1 ? page : NULL;
-}
-
 #define LOOK_BATCH 64
 
 struct inspection {
@@ -237,8 +220,6 @@ static void inspect_batch(struct inspection *look, const struct pinion_range *ra
 	pinion_range_peek_writable(range, done, n, look->writable);
 	for (i = 0; i < n; i++) {
 		look_up(addr + (i << PAGE_SHIFT), &look->place);
-		if (!look->pages[i])
-			look->pages[i] = look_closer(addr + (i << PAGE_SHIFT), &look->place);
 		describe(look->pages[i], look->pages[i] && look->writable[i] == look->pages[i],
 			 &look->place, phys, &look->out[i]);
 	}

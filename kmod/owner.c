@@ -216,25 +216,6 @@ void pinion_owner_uncharge(struct pinion_owner *owner, unsigned long pages)
 	mmput_async(mm);
 }
 
-void pinion_owner_settle(struct pinion_owner *owner, unsigned long have, unsigned long want)
-{
-	struct mm_struct *mm = owner->mm->notifier.mm;
-
-	if (have >= want) {
-		pinion_owner_uncharge(owner, have - want);
-		return;
-	}
-	want -= have;
-	trace_pinion_charge(owner->charge, want, 0);
-	if (owner->user)
-		user_add(owner->user->user, want);
-	if (owner->charge != PINION_CHARGE_MM)
-		return;
-	mmap_write_lock(mm);
-	__account_locked_vm(mm, want, true, current, true);
-	mmap_write_unlock(mm);
-}
-
 /* The index of the counter with the limit; NULL if there is none. */
 static struct pinion_index *limited(struct pinion_owner *owner)
 {
@@ -243,21 +224,37 @@ static struct pinion_index *limited(struct pinion_owner *owner)
 	return owner->user ? &owner->user->locked : NULL;
 }
 
-int pinion_owner_add(struct pinion_owner *owner, const struct pinion_runs *runs,
-		     unsigned long *fresh)
+struct missing {
+	struct pinion_owner *owner;
+	unsigned long reserved;
+};
+
+static int charge_missing(void *arg, unsigned long fresh)
 {
+	const struct missing *missing = arg;
+
+	if (fresh <= missing->reserved)
+		return 0;
+	return pinion_owner_charge(missing->owner, fresh - missing->reserved);
+}
+
+int pinion_owner_add(struct pinion_owner *owner, const struct pinion_runs *runs,
+		     unsigned long reserved, unsigned long *fresh)
+{
+	struct missing missing = {.owner = owner, .reserved = reserved};
+	const struct pinion_toll toll = {.call = charge_missing, .arg = &missing};
 	struct pinion_index *index = limited(owner);
 	unsigned long pinned;
 	int ret;
 
 	*fresh = 0;
 	if (owner->charge == PINION_CHARGE_USER) {
-		ret = pinion_index_add(&owner->mm->pinned, runs, &pinned);
+		ret = pinion_index_add(&owner->mm->pinned, runs, NULL, &pinned);
 		if (ret)
 			return ret;
 		atomic64_add(pinned, &owner->mm->notifier.mm->pinned_vm);
 	}
-	ret = index ? pinion_index_add(index, runs, fresh) : 0;
+	ret = index ? pinion_index_add(index, runs, &toll, fresh) : 0;
 	if (ret && owner->charge == PINION_CHARGE_USER) {
 		pinned = pinion_index_del(&owner->mm->pinned, runs);
 		atomic64_sub(pinned, &owner->mm->notifier.mm->pinned_vm);

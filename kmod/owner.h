@@ -47,12 +47,14 @@ void pinion_owners_stop(void);
 /* The counter with the limit. Only the owner itself can charge, anyone can give back. */
 int pinion_owner_charge(struct pinion_owner *owner, unsigned long pages);
 void pinion_owner_uncharge(struct pinion_owner *owner, unsigned long pages);
-/* From have pages to want pages, past the limit if need be. */
-void pinion_owner_settle(struct pinion_owner *owner, unsigned long have, unsigned long want);
 
-/* Counts pinned pages and moves pinned_vm; what is returned is for the counter with the limit. */
+/*
+ * Counts pinned pages and moves pinned_vm. What had no pin, *fresh, is charged to the counter with
+ * the limit before anybody can count on it, but for as many pages as are reserved.
+ */
 int pinion_owner_add(struct pinion_owner *owner, const struct pinion_runs *runs,
-		     unsigned long *fresh);
+		     unsigned long reserved, unsigned long *fresh);
+/* What is returned is to be given back to the counter with the limit. */
 unsigned long pinion_owner_del(struct pinion_owner *owner, const struct pinion_runs *runs);
 /* Is a page pinned by this owner, so that one more pin costs nothing? */
 bool pinion_owner_has(struct pinion_owner *owner, unsigned long pfn);

@@ -5,8 +5,10 @@
 #include <linux/cred.h>
 #include <linux/file.h>
 #include <linux/magic.h>
-#include <linux/memfd.h>
 #include <linux/mman.h>
+#include <linux/mm.h>
+/* After mm.h, whose types it uses. */
+#include <linux/memfd.h>
 #include <linux/overflow.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -110,7 +112,7 @@ static long pin_addresses(unsigned long addr, unsigned long n, bool write, struc
 		goto out;
 	}
 	n = min(n, (vma->vm_end - addr) >> PAGE_SHIFT);
-	if (!write && is_cow_mapping(vma->vm_flags)) {
+	if (!write && pinion_is_cow(vma->vm_flags)) {
 		/* follow_hugetlb_page() does not break the sharing of a read-only mapping. */
 		if (is_vm_hugetlb_page(vma) && !(vma->vm_flags & VM_WRITE)) {
 			ret = -EOPNOTSUPP;
@@ -139,8 +141,14 @@ static int take(struct pinion_runs *runs, struct page **pages, unsigned long n)
 	return ret;
 }
 
+static int end_batch(const struct pinion_taken *taken)
+{
+	cond_resched();
+	return taken ? taken->call(taken->arg) : 0;
+}
+
 static int pin_memory(const struct pinion_range *range, bool write, struct pinion_runs *runs,
-		      struct page **pages)
+		      struct page **pages, const struct pinion_taken *taken)
 {
 	unsigned long done, addr;
 	long n;
@@ -155,9 +163,10 @@ static int pin_memory(const struct pinion_range *range, bool write, struct pinio
 		if (n <= 0)
 			return n ? n : -EFAULT;
 		ret = take(runs, pages, n);
+		if (!ret)
+			ret = end_batch(taken);
 		if (ret)
 			return ret;
-		cond_resched();
 	}
 	return 0;
 }
@@ -165,18 +174,21 @@ static int pin_memory(const struct pinion_range *range, bool write, struct pinio
 /*
  * memfd_pin_folios() takes a page for hugetlbfs from the pool as if it had been reserved, which
  * only mapping the file does (alloc_hugetlb_folio_reserve(), 6.12): the count of what is reserved
- * goes wrong. So it is for shmem only.
+ * goes wrong. So it is for shmem only. Nor does it take a page in whose middle the file ends.
  */
 static bool has_folios_pinned(const struct pinion_range *range)
 {
+	u64 end = range->start + ((u64)range->pages << PAGE_SHIFT);
+
 	return range->file && PINION_HAVE_MEMFD_PIN_FOLIOS &&
-	       !pinion_is_hugetlb(file_inode(range->file));
+	       !pinion_is_hugetlb(file_inode(range->file)) &&
+	       end <= (u64)i_size_read(file_inode(range->file));
 }
 
 #if PINION_HAVE_MEMFD_PIN_FOLIOS
 /* One folio after the other: a page array has room for as many folios. */
 static int pin_folios(const struct pinion_range *range, struct pinion_runs *runs,
-		      struct page **pages)
+		      struct page **pages, const struct pinion_taken *taken)
 {
 	struct folio **folios = (struct folio **)pages;
 	u64 end = range->start + ((u64)range->pages << PAGE_SHIFT);
@@ -203,7 +215,9 @@ static int pin_folios(const struct pinion_range *range, struct pinion_runs *runs
 				goto unpin;
 			done += part;
 		}
-		cond_resched();
+		ret = end_batch(taken);
+		if (ret)
+			return ret;
 	}
 	return 0;
 unpin:
@@ -213,7 +227,7 @@ unpin:
 }
 #else
 static int pin_folios(const struct pinion_range *range, struct pinion_runs *runs,
-		      struct page **pages)
+		      struct page **pages, const struct pinion_taken *taken)
 {
 	return -EOPNOTSUPP;
 }
@@ -234,8 +248,9 @@ static int pin_mapped(const struct pinion_range *range, bool write, unsigned lon
 
 	addr = vm_mmap(range->file, 0, length, PROT_READ | (write ? PROT_WRITE : 0), MAP_SHARED,
 		       from);
+	/* Over the limit for a process that locks all that it maps (mlockall()). */
 	if (IS_ERR_VALUE(addr))
-		return addr;
+		return addr == (unsigned long)-EAGAIN ? -ENOMEM : (int)addr;
 	ret = pin_user_pages_fast(addr + (start - from), n,
 				  FOLL_LONGTERM | (write ? FOLL_WRITE : 0), pages);
 	vm_munmap(addr, length);
@@ -250,7 +265,8 @@ static int pin_mapped(const struct pinion_range *range, bool write, unsigned lon
 }
 
 static int pin_through_mapping(const struct pinion_range *range, bool write,
-			       struct pinion_runs *runs, struct page **pages)
+			       struct pinion_runs *runs, struct page **pages,
+			       const struct pinion_taken *taken)
 {
 	unsigned long done;
 	int n, ret;
@@ -263,9 +279,10 @@ static int pin_through_mapping(const struct pinion_range *range, bool write,
 		if (n < 0)
 			return n;
 		ret = take(runs, pages, n);
+		if (!ret)
+			ret = end_batch(taken);
 		if (ret)
 			return ret;
-		cond_resched();
 	}
 	return 0;
 }
@@ -275,7 +292,7 @@ static int pin_through_mapping(const struct pinion_range *range, bool write,
  * the seal cannot be set, and once the pages are pinned, setting it fails on the pins.
  */
 static int pin_file_sealed(const struct pinion_range *range, bool write, struct pinion_runs *runs,
-			   struct page **pages)
+			   bool by_folio, struct page **pages, const struct pinion_taken *taken)
 {
 	struct address_space *mapping = range->file->f_mapping;
 	int ret;
@@ -289,10 +306,10 @@ static int pin_file_sealed(const struct pinion_range *range, bool write, struct 
 			goto out;
 		}
 	}
-	if (has_folios_pinned(range))
-		ret = pin_folios(range, runs, pages);
+	if (by_folio)
+		ret = pin_folios(range, runs, pages, taken);
 	else
-		ret = pin_through_mapping(range, write, runs, pages);
+		ret = pin_through_mapping(range, write, runs, pages, taken);
 out:
 	if (write)
 		mapping_unmap_writable(mapping);
@@ -300,7 +317,7 @@ out:
 }
 
 int pinion_range_pin(const struct pinion_range *range, bool write, struct pinion_runs *runs,
-		     bool *by_folio)
+		     bool *by_folio, const struct pinion_taken *taken)
 {
 	struct page **pages = kvmalloc_array(PINION_BATCH, sizeof(*pages), GFP_KERNEL);
 	int ret;
@@ -309,9 +326,9 @@ int pinion_range_pin(const struct pinion_range *range, bool write, struct pinion
 	if (!pages)
 		return -ENOMEM;
 	if (range->file)
-		ret = pin_file_sealed(range, write, runs, pages);
+		ret = pin_file_sealed(range, write, runs, *by_folio, pages, taken);
 	else
-		ret = pin_memory(range, write, runs, pages);
+		ret = pin_memory(range, write, runs, pages, taken);
 	kvfree(pages);
 	if (!ret)
 		pinion_runs_trim(runs);
@@ -333,13 +350,47 @@ static void peek_memory(unsigned long addr, unsigned long n, unsigned int flags,
 	}
 }
 
-void pinion_range_peek(const struct pinion_range *range, unsigned long first, unsigned long n,
-		       struct page **pages)
+/*
+ * get_user_pages_fast_only() takes neither the zero page, whose entry is special, nor pages that
+ * may not be read just then: after mprotect(), or while the kernel looks which node uses them.
+ * This finds them, and brings nothing in either.
+ */
+static struct page *look_closer(unsigned long addr)
+{
+	struct vm_area_struct *vma = vma_lookup(current->mm, addr);
+	struct page *page = NULL;
+
+	if (!vma || vma->vm_flags & (VM_PFNMAP | VM_IO))
+		return NULL;
+	if (!PINION_HUGETLB_NOFAULT && is_vm_hugetlb_page(vma))
+		return NULL;
+	return pinion_get_user_pages(addr, 1, FOLL_NOFAULT | FOLL_FORCE, &page) == 1 ? page : NULL;
+}
+
+static void look_closer_at_all(unsigned long addr, unsigned long n, struct page **pages)
 {
 	unsigned long i;
 
+	for (i = 0; i < n && pages[i]; i++)
+		;
+	if (i == n)
+		return;
+	mmap_read_lock(current->mm);
+	for (; i < n; i++) {
+		if (!pages[i])
+			pages[i] = look_closer(addr + (i << PAGE_SHIFT));
+	}
+	mmap_read_unlock(current->mm);
+}
+
+void pinion_range_peek(const struct pinion_range *range, unsigned long first, unsigned long n,
+		       struct page **pages)
+{
+	unsigned long addr = range->start + (first << PAGE_SHIFT), i;
+
 	if (!range->file) {
-		peek_memory(range->start + (first << PAGE_SHIFT), n, 0, pages);
+		peek_memory(addr, n, 0, pages);
+		look_closer_at_all(addr, n, pages);
 		return;
 	}
 	for (i = 0; i < n; i++)

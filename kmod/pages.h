@@ -23,12 +23,18 @@ int pinion_range_get(struct pinion_range *range, u64 start, u64 length, bool of_
 		     bool write);
 void pinion_range_put(struct pinion_range *range);
 
+/* What is called when a batch has been pinned and is in the runs; an error is the end of it. */
+struct pinion_taken {
+	int (*call)(void *arg);
+	void *arg;
+};
+
 /*
  * Pins the whole range for long, in batches. After an error runs has what is pinned nevertheless.
- * *by_folio: each folio has one pin, however many of its pages are in the range.
+ * *by_folio: each folio has one pin, however many of its pages are in the range. taken or NULL.
  */
 int pinion_range_pin(const struct pinion_range *range, bool write, struct pinion_runs *runs,
-		     bool *by_folio);
+		     bool *by_folio, const struct pinion_taken *taken);
 
 /*
  * The pages that are there, without bringing any in: at most PINION_BATCH from page first on, with

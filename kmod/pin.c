@@ -2,8 +2,8 @@
 /*
  * Handles: see pin.h.
  *
- * Locks, from the outside: pinion_mm.lock, pinion_handle.lock, then the memory map's (charging
- * locked_vm) or that of an index.
+ * Locks, from the outside: pinion_mm.lock, pinion_handle.lock, that of an index, then the memory
+ * map's (charging locked_vm).
  * A memory map is never put for the last time with one of them held.
  */
 #include <linux/cred.h>
@@ -96,7 +96,7 @@ static int make_exclusive(struct pinion_handle *handle)
 	unsigned long fresh;
 	int ret;
 
-	ret = pinion_index_add(&exclusive, &handle->runs, &fresh);
+	ret = pinion_index_add(&exclusive, &handle->runs, NULL, &fresh);
 	if (ret)
 		return ret;
 	if (fresh == handle->runs.pages)
@@ -122,45 +122,87 @@ static void unpin(struct pinion_handle *handle, const struct pinion_runs *runs)
 	wake_up_all(&pinion_unpinned);
 }
 
-static int pin(struct pinion_handle *handle, const struct pinion_range *range, u64 *charged)
+/* What a pin that goes on has been charged. */
+struct payment {
+	struct pinion_handle *handle;
+	unsigned long reserved; /* so many pages are in the counter for it */
+	unsigned long fresh; /* so many of its pages had no pin when they were entered */
+};
+
+/*
+ * Enters what was pinned since the last time in the owner's index, whose pages are those that are
+ * charged, and charges what was not reserved.
+ */
+static int pay(void *arg)
 {
-	unsigned long reserved, fresh, gone;
+	struct payment *payment = arg;
+	struct pinion_owner *owner = &payment->handle->owner;
+	struct pinion_runs *runs = &payment->handle->runs;
+	const struct pinion_runs part = {.run = runs->run + runs->closed,
+					 .nr = runs->nr - runs->closed};
+	unsigned long fresh;
 	int ret;
 
-	ret = reserve(&handle->owner, range, &reserved);
+	ret = pinion_owner_add(owner, &part, payment->reserved - payment->fresh, &fresh);
 	if (ret)
 		return ret;
+	runs->closed = runs->nr;
+	payment->fresh += fresh;
+	payment->reserved = max(payment->reserved, payment->fresh);
+	return 0;
+}
+
+static void give_back(struct payment *payment)
+{
+	struct pinion_handle *handle = payment->handle;
+	const struct pinion_runs entered = {.run = handle->runs.run, .nr = handle->runs.closed};
+	unsigned long gone;
+
+	unpin(handle, &handle->runs);
+	/* Others can count on our charge by now, or we have the last pin of theirs. */
+	gone = pinion_owner_del(&handle->owner, &entered);
+	pinion_owner_uncharge(&handle->owner, payment->reserved - payment->fresh + gone);
+	pinion_runs_free(&handle->runs);
+}
+
+/*
+ * What is reserved for all pages is paid for. If it is for some, as the others have a pin, that pin
+ * can go and others can be mapped there meanwhile: then each batch is paid for before the next.
+ */
+static int pin(struct pinion_handle *handle, const struct pinion_range *range, u64 *charged)
+{
+	struct payment payment = {.handle = handle};
+	const struct pinion_taken each = {.call = pay, .arg = &payment};
+	bool some;
+	int ret;
+
+	ret = reserve(&handle->owner, range, &payment.reserved);
+	if (ret)
+		return ret;
+	some = payment.reserved < range->pages;
+	/* What was left out has a pin; what is seen of it later fills everybody's index first. */
+	if (handle->flags & PINION_QUERY_EXCLUSIVE && some) {
+		pinion_owner_uncharge(&handle->owner, payment.reserved);
+		return -EBUSY;
+	}
 	ret = pinion_range_pin(range, handle->flags & PINION_QUERY_WRITE, &handle->runs,
-			       &handle->by_folio);
+			       &handle->by_folio, some ? &each : NULL);
+	if (!ret)
+		ret = check_exclusive(handle);
 	if (ret)
-		goto unpin;
-	ret = check_exclusive(handle);
-	if (ret)
-		goto unpin;
-	ret = pinion_owner_add(&handle->owner, &handle->runs, &fresh);
+		goto give_back;
+	ret = pay(&payment);
 	if (ret)
 		goto not_exclusive;
-	if (fresh > reserved)
-		ret = pinion_owner_charge(&handle->owner, fresh - reserved);
-	else
-		pinion_owner_uncharge(&handle->owner, reserved - fresh);
-	if (ret)
-		goto take_back;
-	*charged = fresh;
+	pinion_owner_uncharge(&handle->owner, payment.reserved - payment.fresh);
+	*charged = payment.fresh;
 	return 0;
 
-take_back:
-	/* Others can count on our charge by now, or we have the last pin of theirs. */
-	gone = pinion_owner_del(&handle->owner, &handle->runs);
-	pinion_owner_settle(&handle->owner, reserved + gone, fresh);
-	reserved = 0;
 not_exclusive:
 	if (handle->flags & PINION_QUERY_EXCLUSIVE)
 		pinion_index_del(&exclusive, &handle->runs);
-unpin:
-	unpin(handle, &handle->runs);
-	pinion_runs_free(&handle->runs);
-	pinion_owner_uncharge(&handle->owner, reserved);
+give_back:
+	give_back(&payment);
 	return ret;
 }
 
@@ -314,11 +356,11 @@ static int cut(struct pinion_handle *handle, struct pinion_cut *cut, u64 *unchar
 	unsigned long fresh, gone;
 	int ret;
 
-	ret = pinion_owner_add(&handle->owner, &cut->kept, &fresh);
+	ret = pinion_owner_add(&handle->owner, &cut->kept, 0, &fresh);
 	if (ret)
 		return ret;
 	if (alone) {
-		ret = pinion_index_add(&exclusive, &cut->kept, &fresh);
+		ret = pinion_index_add(&exclusive, &cut->kept, NULL, &fresh);
 		if (ret) {
 			pinion_owner_del(&handle->owner, &cut->kept);
 			return ret;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The floor that PINION_PIN is measured against, for tests: a bare loop of pin_user_pages_fast().
+ * For tests: the floor that PINION_PIN is measured against, a bare loop of pin_user_pages_fast();
+ * and pages with as many references as one wants.
  */
 #include <linux/fs.h>
 #include <linux/ktime.h>
@@ -33,15 +34,34 @@ static int pin_floor(struct pinion_test_floor *arg, struct page **pages)
 	return ret;
 }
 
+/* So many that few more fit, without the hours that as many pins would take. */
+static int refer(const struct pinion_test_references *arg)
+{
+	struct page *page;
+	int n = get_user_pages_fast(arg->addr, 1, FOLL_WRITE, &page);
+
+	if (n != 1)
+		return n < 0 ? n : -EFAULT;
+	folio_ref_add(page_folio(page), arg->count);
+	put_page(page);
+	return 0;
+}
+
 static long test_ioctl(struct file *file, unsigned int command, unsigned long user_arg)
 {
 	void __user *user = (void __user *)user_arg;
+	struct pinion_test_references references;
 	struct pinion_test_floor arg;
 	struct page **pages;
 	int ret;
 
 	if (command == PINION_TEST_NOTHING)
 		return 0;
+	if (command == PINION_TEST_REFERENCES) {
+		if (copy_from_user(&references, user, sizeof(references)))
+			return -EFAULT;
+		return refer(&references);
+	}
 	if (command != PINION_TEST_FLOOR)
 		return -ENOTTY;
 	if (copy_from_user(&arg, user, sizeof(arg)))

@@ -158,7 +158,8 @@ struct pinion_drain {
 	__u64 length; /* bytes; whole pages */
 	__s32 fd; /* with PINION_DRAIN_FD, else 0 */
 	__u32 timeout_ms; /* 0: look once; out, with EINTR: what is left of it */
-	__u64 left; /* out, with ETIMEDOUT and EINTR too: pages whose folio has pins */
+	/* Pages whose folio has pins; with ETIMEDOUT too, with EINTR as of the last whole look. */
+	__u64 left; /* out */
 };
 
 #define PINION_DRAIN _IO(PINION_TYPE, 0xb6)

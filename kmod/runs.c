@@ -18,8 +18,11 @@ void pinion_runs_free(struct pinion_runs *runs)
 
 static int set_room(struct pinion_runs *runs, unsigned int room)
 {
-	u64 *run = kvmalloc_array(room, sizeof(*run), GFP_KERNEL_ACCOUNT);
+	u64 *run = NULL;
 
+	/* kvmalloc() warns of more, and pages can be in a range as often as they are mapped. */
+	if (room && room <= INT_MAX / sizeof(*run))
+		run = kvmalloc_array(room, sizeof(*run), GFP_KERNEL_ACCOUNT);
 	if (!run)
 		return -ENOMEM;
 	if (runs->nr)
@@ -56,9 +59,22 @@ static bool follows(u64 run, u64 pfn, unsigned long n)
 	return run_pfn(run) + run_pages(run) == pfn && run_pages(run) + n <= RUN_MOST;
 }
 
+/*
+ * Pins of a page that is charged cost nothing, and each takes a reference, of a huge page as many
+ * as it has pages. Far from where their number turns negative, and the kernel warns, is the end.
+ */
+static bool is_crowded(u64 pfn)
+{
+	int references = folio_ref_count(page_folio(pfn_to_page(pfn)));
+
+	return references < 0 || references > INT_MAX / 2;
+}
+
 int pinion_runs_append(struct pinion_runs *runs, u64 pfn, unsigned long n)
 {
-	if (!runs->nr || !follows(runs->run[runs->nr - 1], pfn, n))
+	if (is_crowded(pfn))
+		return -EOVERFLOW;
+	if (runs->nr == runs->closed || !follows(runs->run[runs->nr - 1], pfn, n))
 		return push(runs, pfn, n);
 	runs->run[runs->nr - 1] += n;
 	runs->pages += n;
@@ -85,6 +101,7 @@ static unsigned long stretch(struct page **pages, unsigned long n)
 
 int pinion_runs_append_pages(struct pinion_runs *runs, struct page **pages, unsigned long n)
 {
+	unsigned long zero = page_to_pfn(ZERO_PAGE(0));
 	unsigned long done, part, pfn;
 	int ret;
 
@@ -92,7 +109,7 @@ int pinion_runs_append_pages(struct pinion_runs *runs, struct page **pages, unsi
 		pfn = page_to_pfn(pages[done]);
 		part = stretch(pages + done, n - done);
 		/* Only a shared mapping of it could bring one, and nothing has that. */
-		if (my_zero_pfn(0) >= pfn && my_zero_pfn(0) - pfn < part)
+		if (zero >= pfn && zero - pfn < part)
 			return -EFAULT;
 		ret = pinion_runs_append(runs, pfn, part);
 		if (ret)

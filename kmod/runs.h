@@ -17,6 +17,7 @@ struct pinion_runs {
 	u64 *run; /* page frame number << RUN_BITS | pages */
 	unsigned int nr;
 	unsigned int room;
+	unsigned int closed; /* so many of the first are not made longer */
 	unsigned long pages; /* that are pinned */
 };
 
@@ -40,8 +41,9 @@ void pinion_runs_free(struct pinion_runs *runs);
 void pinion_runs_trim(struct pinion_runs *runs);
 
 /*
- * Appends at most RUN_MOST pages; what follows the last run makes that longer, whole or not at all.
- * After an error runs->pages says how many were taken.
+ * Appends at most RUN_MOST pages; what follows the last run makes that longer, whole or not at all,
+ * unless it is closed.
+ * After an error runs->pages says how many were taken. EOVERFLOW: there are too many references.
  */
 int pinion_runs_append(struct pinion_runs *runs, u64 pfn, unsigned long n);
 /* EFAULT if there is a zero page among them. */

@@ -1,36 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the companion module costs: a pin of hugepages beside a bare loop of pin_user_pages_fast(),
- * a look at the counters beside a call that does nothing, kernel memory by pinned hugepage, and how
- * long another thread waits for the memory map's lock meanwhile.
+ * What the companion module costs that can be counted. kmod_cost memory: kernel memory by pinned
+ * hugepage. kmod_cost untouched: only pins 8 MiB of small pages that are not there yet, for who
+ * counts what is done under the memory map's lock. What it takes of time: tests/bench/kmod.c.
  */
 #include <fcntl.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kmod.h"
-#include "pinion_test.h"
 
-#define ROUNDS 9
-#define LOOKS  20000
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
+#define LENGTH    (128ul << 20)
+#define UNTOUCHED (8ul << 20)
 
 /* Objects of a slab cache in use, in bytes; 0 if there is none of that name. */
 static uint64_t slab_bytes(const char *name)
@@ -48,31 +30,6 @@ static uint64_t slab_bytes(const char *name)
 	if (file)
 		fclose(file);
 	return bytes;
-}
-
-static int cost_of_pin(int node, int test, void *mem, size_t length)
-{
-	struct pinion_test_floor floor = {.addr = (uintptr_t)mem, .length = length};
-	uint64_t bare = -1ull, ours = -1ull, start;
-	int i;
-
-	for (i = 0; i < ROUNDS; i++) {
-		long handle;
-
-		if (ioctl(test, PINION_TEST_FLOOR, &floor))
-			return 2;
-		bare = least(bare, floor.ns);
-		start = now_ns();
-		handle = pin(node, mem, length, PINION_CHARGE_USER, PINION_PIN_WRITE);
-		ours = least(ours, now_ns() - start);
-		if (handle < 0 || unpin(node, handle) < 0)
-			return 2;
-	}
-	printf("pin of %zu MiB: %llu us, bare loop %llu us, ratio %.2f\n", length >> 20,
-		(unsigned long long)ours / 1000, (unsigned long long)bare / 1000,
-		(double)ours / (double)bare);
-	/* A call costs something however little it pins: some 20 us on the slowest machine. */
-	return (double)ours > 1.2 * (double)bare + 150e3;
 }
 
 static int cost_of_memory(int node, void *mem, size_t length)
@@ -96,41 +53,27 @@ static int cost_of_memory(int node, void *mem, size_t length)
 	return (double)seen.kernel_bytes > 8.0 * (double)(length / HUGE) + 512;
 }
 
-static int cost_of_counters(int node, int test)
+static int pin_untouched(void)
 {
-	struct pinion_counters now;
-	uint64_t nothing = -1ull, ours = -1ull, start;
-	int i, round;
+	int node = node_open(O_RDWR);
+	char *mem = memory(UNTOUCHED);
 
-	for (round = 0; round < ROUNDS; round++) {
-		start = now_ns();
-		for (i = 0; i < LOOKS; i++)
-			ioctl(test, PINION_TEST_NOTHING, 0);
-		nothing = least(nothing, now_ns() - start);
-		start = now_ns();
-		for (i = 0; i < LOOKS; i++)
-			counters(node, 0, &now);
-		ours = least(ours, now_ns() - start);
-	}
-	printf("COUNTERS: %llu ns, of which a call that does nothing takes %llu ns\n",
-		(unsigned long long)ours / LOOKS, (unsigned long long)nothing / LOOKS);
-	return 0;
+	if (madvise(mem, UNTOUCHED, MADV_NOHUGEPAGE))
+		return 2;
+	return pin(node, mem, UNTOUCHED, PINION_CHARGE_MM, PINION_PIN_WRITE) < 0;
 }
 
 int main(int argc, char **argv)
 {
-	size_t length = argc > 1 ? strtoul(argv[1], NULL, 0) << 20 : 128ul << 20;
-	int node = node_open(O_RDWR), test = open("/dev/pinion_test", O_RDWR | O_CLOEXEC);
-	void *mem = huge_pages(length);
-	int ret;
+	int node;
 
-	if (test < 0)
+	if (argc == 2 && !strcmp(argv[1], "untouched"))
+		return pin_untouched();
+	if (argc != 2 || strcmp(argv[1], "memory"))
 		return 2;
+	node = node_open(O_RDWR);
 	/* slabinfo is root's; a user's charge is counted twice, for the user and the memory map. */
 	if (setresuid(1000, 0, 0))
 		return 2;
-	ret = cost_of_pin(node, test, mem, length);
-	ret |= cost_of_memory(node, mem, length);
-	ret |= cost_of_counters(node, test);
-	return ret;
+	return cost_of_memory(node, huge_pages(LENGTH), LENGTH);
 }

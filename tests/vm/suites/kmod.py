@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The companion module: what it pins and charges, what is left when a program ends, random operations against a model,
-a fuzzer of its calls, what it costs."""
+a fuzzer of its calls, each of its allocations failing."""
 
 import os
 import re
@@ -13,6 +13,7 @@ KERNEL = os.environ["PINION_KERNEL"]
 SLOW = KERNEL == "6.12-debug"
 LONG = bool(os.environ.get("PINION_LONG"))
 SWAP = 64 << 20
+HUGE_1G = "/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
 OPERATIONS = 20000 if LONG else 200 if SLOW else 2000
 # What the usual run does under KASAN, which makes all of it take minutes.
 FEW = {"arguments", "charge-mm", "charge-user", "limit", "charged-once", "parts", "hugepages", "files", "zero-page",
@@ -42,6 +43,20 @@ def first_movable():
     return found.group(2) if found and int(found.group(1)) else ""
 
 
+def command_line():
+    with open("/proc/cmdline", encoding="ascii") as file:
+        return file.read()
+
+
+def reserved_areas():
+    """The first and last page frame of each CMA area."""
+    frames = []
+    for size, at in re.findall(r"cma: Reserved (\d+) MiB at (0x[0-9a-f]+)", must("dmesg")):
+        first = int(at, 16) >> 12
+        frames += [str(first), str(first + (int(size) << 8) - 1)]
+    return frames
+
+
 def add_swap():
     """A swap file on tmpfs behind a loop device, which the distribution's kernels have as a module."""
     run("modprobe", "loop")
@@ -67,6 +82,36 @@ def behaves(name, env):
             raise Skip(line[5:])
     equal((done.returncode, done.stdout.splitlines()[-1:]), (0, ["ok"]), f"{done.stdout}{done.stderr}")
     equal(table(), [], "what is still pinned")
+
+
+def moves(full, *frames):
+    """A region, pinned through the library, with so many MiB of other memory taken before."""
+    done = run(program("region_pin"), "moved", full, *frames, timeout=300)
+    equal((done.returncode, done.stdout), (0, "ok\n"), f"region_pin moved: {done}")
+    equal(table(), [], "what is still pinned")
+
+
+def test_stuck():
+    """Pages of 1 GiB are the CMA area's, and cannot be moved out of it: said before anything is mapped."""
+    if not os.path.exists(HUGE_1G):
+        raise Skip("this processor has no 1 GiB pages")
+    with open(HUGE_1G, "w", encoding="ascii") as file:
+        file.write("1")
+    try:
+        done = run(program("region_pin"), "stuck", timeout=300)
+        equal((done.returncode, done.stdout), (0, "ok\n"), f"region_pin stuck: {done}")
+    finally:
+        with open(HUGE_1G, "w", encoding="ascii") as file:
+            file.write("0")
+    equal(table(), [], "what is still pinned")
+
+
+def test_references(env):
+    must("insmod", os.path.join(MODULE, "pinion_test.ko"))
+    try:
+        behaves("references", env)
+    finally:
+        must("rmmod", "pinion_test")
 
 
 def test_node():
@@ -95,19 +140,45 @@ def test_reload():
         load()
 
 
+def traced(events, *command):
+    """What is in the kernel's trace of these events after a command."""
+    base = "/sys/kernel/tracing" if os.path.isdir("/sys/kernel/tracing/events") else "/sys/kernel/debug/tracing"
+    switches = [os.path.join(base, "events", event, "enable") for event in events]
+    if not all(os.path.exists(switch) for switch in switches):
+        raise Skip(f"this kernel has no {' or '.join(events)}")
+    with open(os.path.join(base, "trace"), "w", encoding="ascii"):
+        pass
+    for value in ("1", "0"):
+        for switch in switches:
+            with open(switch, "w", encoding="ascii") as file:
+                file.write(value)
+        if value == "1":
+            done = run(*command)
+    equal(done.returncode, 0, f"{command}: {done.stdout}{done.stderr}")
+    with open(os.path.join(base, "trace"), encoding="ascii", errors="replace") as file:
+        return file.read()
+
+
+def test_lock():
+    """However much is pinned, no more than a batch of pages is brought in under the memory map's lock at a time."""
+    held, most, pages = 0, 0, 0
+    for line in traced(["mmap_lock/mmap_lock_acquire_returned", "mmap_lock/mmap_lock_released", "kmem/mm_page_alloc"],
+                       program("kmod_cost"), "untouched").splitlines():
+        if not line.strip().startswith("kmod_cost-"):
+            continue
+        if "mm_page_alloc:" in line and "order=0" in line:
+            held, pages = held + 1, pages + 1
+            most = max(most, held)
+        elif "mmap_lock_" in line:
+            held = 0
+    check(pages >= 2048, f"{pages} pages were brought in")
+    # And the tables that these pages are in.
+    check(256 <= most <= 512 + 16, f"up to {most} of {pages} pages under one lock")
+
+
 def test_events():
     """Each of the four tracepoints is hit by one test of limits."""
-    base = "/sys/kernel/tracing" if os.path.isdir("/sys/kernel/tracing/events") else "/sys/kernel/debug/tracing"
-    switch = os.path.join(base, "events/pinion/enable")
-    with open(switch, "w", encoding="ascii") as file:
-        file.write("1")
-    try:
-        must(program("kmod_pins"), "limit")
-    finally:
-        with open(switch, "w", encoding="ascii") as file:
-            file.write("0")
-    with open(os.path.join(base, "trace"), encoding="ascii", errors="replace") as file:
-        text = file.read()
+    text = traced(["pinion"], program("kmod_pins"), "limit")
     for event in ("pinion_pin: handle=1 flags=0x0 start=0x", "pinion_unpin: handle=1 pages=16 uncharged=16",
                   "pinion_charge: charge=user pages=16 ret=0", "pinion_charge: charge=mm pages=17 ret=-12",
                   "pinion_refuse: flags=0x0 start=0x"):
@@ -130,24 +201,18 @@ def test_fuzz(seconds):
     equal([counters_of(uid) for uid in (1000, 1001)], before, "counters of the users")
 
 
-def test_failures():
-    if not LONG:
-        raise Skip("it has a hundred places, each of which takes a second under KASAN (--long runs it)")
-    must(os.path.join(GUEST, "fault-injection"))
-    done = run(program("kmod_faults"), timeout=900)
+def test_failures(kind):
+    must(os.path.join(GUEST, "fault-injection"), kind)
+    done = run(program("kmod_faults"), kind, timeout=900)
     for line in done.stdout.splitlines():
         print(f"# {line}", flush=True)
     equal(done.returncode, 0, f"{done.stdout}{done.stderr}")
     equal(table(), [], "what is still pinned")
 
 
-def test_numbers():
-    """What it costs, beside a bare loop; the bounds hold where a machine's clock means something."""
-    must("insmod", os.path.join(MODULE, "pinion_test.ko"))
-    done = run(program("kmod_cost"), timeout=300)
-    must("rmmod", "pinion_test")
-    for line in done.stdout.splitlines():
-        print(f"# {line}", flush=True)
+def test_memory_per_page():
+    done = run(program("kmod_cost"), "memory")
+    print(f"# {done.stdout.strip()}", flush=True)
     equal(done.returncode, 0, f"{done.stdout}{done.stderr}")
 
 
@@ -164,18 +229,30 @@ def main():
     env = environment()
     if env["KMOD_MOVABLE"]:
         suite.run("movable", behaves, "movable", env)
+        suite.run("a region in the movable zone", moves, "0", env["KMOD_MOVABLE"], str(1 << 40))
+        suite.end()
+    areas = reserved_areas()
+    if "hugetlb_cma=" in command_line():
+        equal(len(areas), 2, "a CMA area")
+        # Pages are taken from it once half of what is free is its.
+        suite.run("a region in a CMA area", moves, "400", *areas)
+        suite.run("a region that cannot be moved out of a CMA area", test_stuck)
         suite.end()
     add_swap()
     for name in must(program("kmod_pins"), "list").split():
-        if name != "movable":
+        if name == "references":
+            suite.run(name, test_references, env)
+        elif name != "movable":
             suite.run(name, behaves, name, env)
     suite.run("tracepoints", test_events)
+    suite.run("how long the memory map's lock is held", test_lock)
     suite.run("random operations against a model", test_random, OPERATIONS, SEED)
     if LONG or KERNEL == "6.12":
         suite.run("fuzzer", test_fuzz, 300 if LONG else 20)
-        suite.run("what it costs", test_numbers)
+    suite.run("kernel memory by pinned huge page", test_memory_per_page)
     if SLOW:
-        suite.run("nothing can fail half", test_failures)
+        suite.run("no object can be had", test_failures, "objects")
+        suite.run("no page can be had", test_failures, "pages")
         suite.run("a short fuzz under KASAN", test_fuzz, 300 if LONG else 5)
     suite.run("it stays while it is used", test_busy)
     suite.run("load and unload", test_reload)
