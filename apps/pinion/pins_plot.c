@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * pinion pins --plot: counters and limits over time, from a recorded database, drawn by gnuplot.
- * It is started without a shell, reads a script that is made here from its standard input, and
- * writes the picture to a file that takes its place when it is whole.
+ * It is started without a shell, and reads a script that is made here from its standard input.
+ * The picture comes through a pipe, as gnuplot does not look whether what it writes is written, and
+ * goes to a file that takes its place when it is whole.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -45,7 +47,7 @@ static int start_gnuplot(int script, int picture, pid_t *pid)
 	return err ? -1 : 0;
 }
 
-static int wait_for(pid_t pid)
+static int wait_for(pid_t pid, bool complaining)
 {
 	int status;
 
@@ -55,16 +57,56 @@ static int wait_for(pid_t pid)
 	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	complain("gnuplot failed; its words are above");
+	if (complaining)
+		complain("gnuplot failed; its words are above");
 	return -1;
 }
 
+static int take_picture(int from, struct atomic_file *picture)
+{
+	char data[65536];
+	ssize_t size;
+
+	while ((size = read(from, data, sizeof(data)))) {
+		if (size < 0 && errno == EINTR)
+			continue;
+		if (size < 0) {
+			complain("what gnuplot prints cannot be read: %s", strerror(errno));
+			return -1;
+		}
+		if (atomic_write(picture, data, (size_t)size))
+			return -1;
+	}
+	return 0;
+}
+
+/* 0, or -1 after a complaint. */
+static int run_gnuplot(int script, struct atomic_file *picture)
+{
+	int ends[2], ret;
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC)) {
+		complain("no pipe: %s", strerror(errno));
+		return -1;
+	}
+	ret = start_gnuplot(script, ends[1], &pid);
+	close(ends[1]);
+	if (ret) {
+		close(ends[0]);
+		return ret;
+	}
+	ret = take_picture(ends[0], picture);
+	/* If it has more to say, that ends it. */
+	close(ends[0]);
+	return wait_for(pid, ret == 0) ? -1 : ret;
+}
+
 /* The script in a file without a name, so that gnuplot may end early and nobody waits. */
-static int draw(const char *script, size_t size, int picture)
+static int draw(const char *script, size_t size, struct atomic_file *picture)
 {
 	FILE *file = tmpfile();
 	int ret = -1;
-	pid_t pid;
 
 	if (!file) {
 		complain("no temporary file: %s", strerror(errno));
@@ -73,8 +115,8 @@ static int draw(const char *script, size_t size, int picture)
 	if (fwrite(script, 1, size, file) != size || fflush(file) ||
 		lseek(fileno(file), 0, SEEK_SET))
 		complain("a temporary file cannot be written: %s", strerror(errno));
-	else if (!start_gnuplot(fileno(file), picture, &pid))
-		ret = wait_for(pid);
+	else
+		ret = run_gnuplot(fileno(file), picture);
 	fclose(file);
 	return ret;
 }
@@ -114,7 +156,7 @@ int pins_plot(const struct pins_request *request)
 
 	script = make_script(request, path, &size);
 	if (script && !atomic_open(&picture, request->plot)) {
-		if (draw(script, size, picture.fd))
+		if (draw(script, size, &picture))
 			atomic_abandon(&picture);
 		else if (!atomic_commit(&picture))
 			status = EXIT_SUCCESS;

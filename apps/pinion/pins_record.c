@@ -192,12 +192,26 @@ static int put_sample(struct recorder *recorder, const struct pn_pins_report *re
 	return ret;
 }
 
+/* SQLite goes on writing to a file without a name, and all of it is lost at the end. */
+static bool is_gone(struct recorder *recorder)
+{
+	int moved = 0;
+
+	if (sqlite3_file_control(recorder->db, NULL, SQLITE_FCNTL_HAS_MOVED, &moved) || !moved)
+		return false;
+	complain("%s: it was moved or removed while it was recorded into: what comes after could "
+		 "not be found there",
+		recorder->request->record);
+	return true;
+}
+
 /* All of a report or nothing. */
 static int record_one(struct recorder *recorder)
 {
-	struct pn_pins_report *report = pins_report(recorder->request);
+	struct pn_pins_report *report;
 	int ret;
 
+	report = is_gone(recorder) ? NULL : pins_report(recorder->request);
 	if (!report)
 		return -1;
 	ret = step(recorder, BEGIN) || put_sample(recorder, report) || step(recorder, COMMIT);

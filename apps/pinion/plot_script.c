@@ -18,8 +18,11 @@
 #define SERIES_MAX 6 /* processes in a panel: more cannot be told apart */
 #define PANELS_MAX 3
 #define PAGE       4096.0
-#define LIMIT_NEAR 3.0 /* a limit above so many times the highest value is not drawn, but named */
-#define COUNTER_IS "counter = ?1 AND (?2 = 0 OR pid = ?2)"
+/* Pixels: a line of the names beside a panel, and what a panel has above and below them. */
+#define NAME_HEIGHT  20u
+#define AROUND_NAMES 140u
+#define LIMIT_NEAR   3.0 /* a limit above so many times the highest value is not drawn, but named */
+#define COUNTER_IS   "counter = ?1 AND (?2 = 0 OR pid = ?2)"
 
 /* One line of a panel: a process, or, of user->locked_vm, a user. */
 struct series {
@@ -30,14 +33,18 @@ struct series {
 	bool unlimited;
 };
 
+struct unit {
+	double size;
+	const char *name;
+};
+
 struct panel {
 	const char *counter;
 	bool user; /* the counter is one for all processes of a user */
 	struct series series[SERIES_MAX];
 	unsigned int count, total;
 	double highest; /* bytes */
-	double unit;
-	const char *unit_name;
+	const struct unit *unit;
 };
 
 struct plot {
@@ -146,20 +153,17 @@ static int find_series(struct plot *plot, struct panel *panel)
 	return ret == SQLITE_DONE ? 0 : -1;
 }
 
-static void choose_unit(struct panel *panel)
+static const struct unit *unit_of(double bytes)
 {
-	static const struct {
-		double size;
-		const char *name;
-	} units[] = {{1024.0 * 1024 * 1024, "GiB"}, {1024.0 * 1024, "MiB"}, {1024.0, "KiB"}};
+	static const struct unit units[] = {
+		{1024.0 * 1024 * 1024, "GiB"}, {1024.0 * 1024, "MiB"}, {1024.0, "KiB"}};
 	size_t i;
 
 	for (i = 0; i + 1 < sizeof(units) / sizeof(units[0]); i++) {
-		if (panel->highest >= 2 * units[i].size)
+		if (bytes >= 2 * units[i].size)
 			break;
 	}
-	panel->unit = units[i].size;
-	panel->unit_name = units[i].name;
+	return &units[i];
 }
 
 static int find_panels(struct plot *plot)
@@ -176,7 +180,7 @@ static int find_panels(struct plot *plot)
 			return -1;
 		if (!panel->count)
 			continue;
-		choose_unit(panel);
+		panel->unit = unit_of(panel->highest);
 		plot->count++;
 	}
 	return plot->count ? 0 : PLOT_NOTHING;
@@ -219,7 +223,7 @@ static int put_data(const struct plot *plot, const struct panel *panel, unsigned
 			else
 				fprintf(plot->out, "%.6f ",
 					sqlite3_column_double(statement, column) * PAGE /
-						panel->unit);
+						panel->unit->size);
 		}
 		fputc('\n', plot->out);
 	}
@@ -235,6 +239,23 @@ static int put_data(const struct plot *plot, const struct panel *panel, unsigned
 /* Colours that are told apart by everybody (Okabe and Ito). */
 static const char *const colours[SERIES_MAX] = {
 	"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"};
+
+/* Names beside a panel stand in one column: in a second one they would not be in the picture. */
+static unsigned int panel_height(const struct plot *plot)
+{
+	unsigned int height = 300, names;
+
+	for (unsigned int i = 0; i < plot->count; i++) {
+		const struct panel *panel = &plot->panels[i];
+
+		names = 2 * panel->count;
+		for (unsigned int k = 0; k < panel->count; k++)
+			names += panel->series[k].limit > 0 || panel->series[k].unlimited;
+		if (names * NAME_HEIGHT + AROUND_NAMES > height)
+			height = names * NAME_HEIGHT + AROUND_NAMES;
+	}
+	return height;
+}
 
 static void put_head(const struct plot *plot)
 {
@@ -254,7 +275,7 @@ static void put_head(const struct plot *plot)
 		"set lmargin 11\nset rmargin 46\n"
 		"set multiplot layout %u,1 title 'Memory pinned for devices' "
 		"font 'sans-serif,16' noenhanced\n",
-		plot->count * 300 + 60,
+		plot->count * panel_height(plot) + 60,
 		seconds > 2 * 86400 ? "%d %b"
 		: seconds > 600     ? "%H:%M"
 				    : "%H:%M:%S",
@@ -285,8 +306,9 @@ static void put_limit(const struct plot *plot, const struct panel *panel, unsign
 			"%s'",
 			number, index, colours[index], series->name);
 	else if (series->limit > 0)
-		fprintf(plot->out, ", NaN with lines lc rgb '#ffffff' title 'limit of %s: %.4g %s'",
-			series->name, series->limit / panel->unit, panel->unit_name);
+		fprintf(plot->out, ", NaN with lines lc rgb '#ffffff' title 'limit of %s: %.6g %s'",
+			series->name, series->limit / unit_of(series->limit)->size,
+			unit_of(series->limit)->name);
 	else if (series->unlimited)
 		fprintf(plot->out,
 			", NaN with lines lc rgb '#ffffff' title 'limit of %s: unlimited'",
@@ -305,8 +327,8 @@ static void put_panel(const struct plot *plot, const struct panel *panel)
 			panel->counter, panel->count, panel->total);
 	if (number + 1 == plot->count)
 		fputs("set xlabel 'time (UTC)'\n", plot->out);
-	fprintf(plot->out, "set ylabel '%s'\nset yrange [0:%.6f]\nplot ", panel->unit_name,
-		top / panel->unit * 1.12);
+	fprintf(plot->out, "set ylabel '%s'\nset yrange [0:%.6f]\nplot ", panel->unit->name,
+		top / panel->unit->size * 1.12);
 	for (unsigned int i = 0; i < panel->count; i++) {
 		fprintf(plot->out,
 			"%s$d%zu_%u using 1:2 with linespoints pt 7 ps 0.25 lw 2.2 lc rgb '%s' "

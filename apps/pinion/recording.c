@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -106,17 +108,31 @@ static int prepare(sqlite3 *db)
 		       NULL, NULL);
 }
 
-sqlite3 *recording_open(const char *path, bool writing)
+/* Of the file that was looked at. NULL: no memory. */
+static sqlite3 *open_file(const char *path, bool writing)
 {
 	sqlite3 *db = NULL;
+	char *name;
+
+	/* To SQLite, ":memory:" and "file:NAME?OPTIONS" are no names of files. */
+	if (asprintf(&name, "%s%s", *path == '/' ? "" : "./", path) < 0)
+		return NULL;
+	/* A log that a killed writer left is brought in, which takes writing. */
+	if (sqlite3_open_v2(name, &db, SQLITE_OPEN_READWRITE, NULL) && !writing) {
+		sqlite3_close(db);
+		sqlite3_open_v2(name, &db, SQLITE_OPEN_READONLY, NULL);
+	}
+	free(name);
+	return db;
+}
+
+sqlite3 *recording_open(const char *path, bool writing)
+{
+	sqlite3 *db;
 
 	if (check_file(path, writing))
 		return NULL;
-	/* A log that a killed writer left is brought in, which takes writing. */
-	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) && !writing) {
-		sqlite3_close(db);
-		sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL);
-	}
+	db = open_file(path, writing);
 	if (sqlite3_errcode(db)) {
 		recording_complain(db, path, "it cannot be opened");
 		sqlite3_close(db);

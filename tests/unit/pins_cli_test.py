@@ -290,6 +290,31 @@ class Recording(unittest.TestCase):
         self.assertLess(abs(last / 1000 - time.time()), 100)
         self.assertLess(first, last)
 
+    def test_names_that_mean_something_to_sqlite(self):
+        """A file is meant, whatever it is called: not a database in memory that is gone with the program."""
+        for name in (":memory:", "file:x.db", "file:y.db?mode=memory", "file:z.db?mode=ro"):
+            done = subprocess.run(command("--record", name, "--count", "1"), env=environment, cwd=folder, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            self.assertEqual((done.returncode, done.stdout), (0, f"1 samples recorded in {name}\n"))
+            self.assertEqual(self.rows(name, "SELECT count(*) FROM samples"), [(1,)], name)
+
+    def test_a_file_that_is_taken_away(self):
+        """Samples that nobody could ever read are not said to be recorded."""
+        for take in (os.unlink, lambda name: os.rename(name, f"{name}.old")):
+            with subprocess.Popen(command("--record", path("t.db"), "--interval", "0.2"), env=environment, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as recorder:
+                while not os.path.exists(path("t.db-wal")) and recorder.poll() is None:
+                    time.sleep(0.02)
+                take(path("t.db"))
+                try:
+                    self.assertEqual(recorder.wait(20), 1)
+                finally:
+                    recorder.kill()
+                self.assertIn("was moved or removed", recorder.stderr.read())
+            for name in os.listdir(folder):
+                if name.startswith("t.db"):
+                    os.unlink(path(name))
+
     def test_killed(self):
         """Each sample is whole or not there, and it goes on where it was."""
         for round_ in range(6):
@@ -353,6 +378,50 @@ class Recording(unittest.TestCase):
         self.assertFalse(os.path.exists(path("hacked")))
         self.assertIn("nothing is recorded", run("--from", path("p.db"), "--plot", path("q.svg"), "--pid", "1", status=1))
         self.assertEqual([n for n in os.listdir(folder) if n.startswith((".p.svg", ".q.svg"))], [])
+
+    @unittest.skipUnless(shutil.which("gnuplot"), "no gnuplot")
+    def test_plot_of_many(self):
+        """As many lines as a panel has: all their names are in the picture, and within it."""
+        run("--record", path("m.db"), "--interval", "0.1", "--count", "2")
+        row = "1, ?, 7, ?, 'fifteen-letters', 'alive', ?, ?, 0, ?, 'proc', 0, 1, ?, ?, 0"
+        with sqlite3.connect(path("m.db")) as db:
+            db.execute("DELETE FROM counters")
+            for at in range(8):
+                limit = "unlimited" if at == 3 else 4000000 if at == 4 else 100 + at
+                for counter in COUNTERS:
+                    db.execute(f"INSERT INTO counters VALUES ({row})",
+                               (4194300 + at, 100000 + at, counter, 100 + at, 90 + at, limit, limit))
+        run("--from", path("m.db"), "--plot", path("m.svg"))
+        root = xml.etree.ElementTree.parse(path("m.svg")).getroot()
+        width, height = float(root.get("width")), float(root.get("height"))
+        names = []
+        for group in root.iter("{http://www.w3.org/2000/svg}g"):
+            text = "".join("".join(t.itertext()) for t in group.findall("{http://www.w3.org/2000/svg}text"))
+            if text and group.get("text-anchor") == "start":
+                x, y = map(float, group.get("transform").removeprefix("translate(").rstrip(")").split(","))
+                self.assertLess(x + 7 * len(text), width, text)
+                self.assertLess(y, height, text)
+                names.append(text)
+        for name in [f"fifteen-letters {4194307 - at}" for at in range(6)] + [f"user {100007 - at}" for at in range(6)]:
+            self.assertTrue({f"{name} (proc)", f"{name}, predicted"} < set(names), f"{name} in {names}")
+        self.assertIn("limit of user 100004: 15.2588 GiB", names)
+        self.assertIn("limit of user 100003: unlimited", names)
+
+    @unittest.skipUnless(shutil.which("gnuplot"), "no gnuplot")
+    def test_plot_on_a_full_disk(self):
+        """gnuplot does not say that it could not write: the picture that was there stays all the same."""
+        run("--record", path("d.db"), "--interval", "0.1", "--count", "3")
+        os.mkdir(path("disk"))
+        own_mounts = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-rm"]
+        mount = f"mount -t tmpfs -o size=12k none {path('disk')}"
+        if subprocess.run([*own_mounts, "sh", "-c", mount], stderr=subprocess.DEVNULL, check=False).returncode:
+            self.skipTest("no file system can be mounted here")
+        script = (f"{mount}; cd {path('disk')}; echo old > p.svg; "
+                  f"{PINION} pins --from ../d.db --plot p.svg; echo $?; cat p.svg; ls -A")
+        done = subprocess.run([*own_mounts, "sh", "-c", script], env=environment, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.stdout, "1\nold\np.svg\n", done.stderr)
+        self.assertEqual(done.stderr, "pinion: p.svg: cannot write it: No space left on device\n")
 
     def test_without_gnuplot(self):
         run("--record", path("g.db"), "--count", "1")
