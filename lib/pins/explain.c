@@ -26,7 +26,7 @@ static uint64_t user_sum(uid_t uid)
 	if (pn_pins_report_create(&report, NULL))
 		return 0;
 	for (i = 0; i < report->process_count; i++) {
-		if (report->processes[i].uid == uid && report->processes[i].alive)
+		if (report->processes[i].charged_uid == uid && report->processes[i].alive)
 			sum += report->processes[i].predicted[PN_COUNTER_USER_LOCKED];
 	}
 	pn_pins_report_free(report);

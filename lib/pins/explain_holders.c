@@ -72,14 +72,14 @@ static void name_processes(struct text *text, const struct pn_figure *figure)
 		const struct pn_pins_process *process = &report->processes[i];
 
 		pages = process->predicted[PN_COUNTER_USER_LOCKED];
-		if (process->uid != getuid() || !process->alive || !pages)
+		if (process->charged_uid != getuid() || !pages || !pn_pins_charges_user(process))
 			continue;
 		sum += pages;
-		if (process->pid == getpid())
+		if (process->pid == getpid() && process->alive)
 			add(text, "%" PRIu64 " by this process", pages);
 		else if (named++ < NAMED)
 			add(text, "%" PRIu64 " by process %d (%s)", pages, (int)process->pid,
-				process->comm);
+				process->alive ? process->comm : pn_pins_state(process));
 		else
 			others += pages;
 	}

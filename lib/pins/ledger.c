@@ -452,11 +452,14 @@ void pn_ledger_devices(struct pn_ledger *ledger, unsigned int count, const char 
 void pn_ledger_charge(struct pn_ledger *ledger, const struct pn_charge_rule *charge, bool exempt)
 {
 	struct ledger_about *about;
+	uid_t uid = getuid(); /* later maps are charged to who the process is then */
 
 	if (!ledger_is_mine(ledger))
 		return;
 	about = begin_about(ledger->header);
-	about->uid = getuid(); /* later maps are charged to who the process is then */
+	if (about->uid != uid || !about->user_namespace)
+		about->user_namespace = pn_user_namespace();
+	about->uid = uid;
 	about->counters = exempt ? charge->exempt_counters : charge->counters;
 	about->limited = charge->limited;
 	about->exempt = exempt;

@@ -40,7 +40,8 @@ struct ledger_about {
 	uint32_t limited;
 	uint32_t exempt;
 	uint32_t devices;
-	uint32_t pad;
+	uint32_t user_namespace; /* uid means something to readers in the same one only; 0: not
+				    known */
 	char accounting[24];
 	char device_names[96];
 };

@@ -16,6 +16,7 @@
 #include "base_priv.h"
 #include "ledger_format.h"
 #include "ledger_read.h"
+#include "pins_priv.h"
 
 #define READ_TRIES 64
 /* Its owner may have to wait for a processor in the middle of a change. */
@@ -83,6 +84,20 @@ void pn_ledger_clean_text(char *to, const char *from, size_t size)
 	to[i] = '\0';
 }
 
+/*
+ * Its uid is a number of another user namespace than this one: whose it is here, only the file's
+ * owner says, as the kernel translates that.
+ */
+static bool uid_is_elsewhere(const struct ledger_about *about, const struct stat *st)
+{
+	uint32_t own;
+
+	if (about->uid == st->st_uid || !about->user_namespace)
+		return false;
+	own = pn_user_namespace();
+	return own && own != about->user_namespace;
+}
+
 static const char *header_trouble(const struct ledger_header *header, const struct stat *st)
 {
 	const struct ledger_about *about = &header->abouts[0];
@@ -100,7 +115,7 @@ static const char *header_trouble(const struct ledger_header *header, const stru
 	if (size - LEDGER_HEADER_SIZE > (uint64_t)st->st_blocks * 512)
 		return "it has holes";
 	/* A set-user-ID root program has a file of root's and the real uid of who started it. */
-	if (about->uid != st->st_uid && st->st_uid != 0)
+	if (about->uid != st->st_uid && st->st_uid != 0 && !uid_is_elsewhere(about, st))
 		return "it claims to be another user's than the file's owner";
 	if (header->pid <= 0 || about->limited > PN_COUNTER_MAX ||
 		about->counters >= PN_COUNTER_BIT(PN_COUNTER_MAX))
@@ -113,10 +128,13 @@ static const char *header_trouble(const struct ledger_header *header, const stru
 	return NULL;
 }
 
-static bool slot_makes_sense(const struct ledger_slot *slot)
+/* Only what the companion module pins has no IOVA. */
+static bool slot_makes_sense(const struct ledger_slot *slot, const char *path)
 {
+	const bool none = slot->iova == PN_PIN_NO_IOVA && strcmp(path, PN_MODULE_PATH) == 0;
+
 	return slot->len && slot->vaddr <= UINT64_MAX - slot->len &&
-	       slot->iova <= UINT64_MAX - slot->len + 1 && pn_is_pow2(slot->page_size) &&
+	       (slot->iova <= UINT64_MAX - slot->len + 1 || none) && pn_is_pow2(slot->page_size) &&
 	       slot->pages <= slot->len / 4096 + 1 &&
 	       slot->counters < PN_COUNTER_BIT(PN_COUNTER_MAX) && slot->prot <= 3 &&
 	       text_ends(slot->name, sizeof(slot->name));
@@ -163,7 +181,8 @@ static int read_slot(int fd, struct ledger_slot *slot, struct ledger_slot *again
 	}
 	if (ret || !slot->used)
 		return ret;
-	return slot_makes_sense(slot) ? take_slot(&content->domain, slot) : -EBADMSG;
+	return slot_makes_sense(slot, content->domain.path) ? take_slot(&content->domain, slot)
+							    : -EBADMSG;
 }
 
 /* A segment at a time, so that a large claim costs no memory. */
@@ -195,13 +214,15 @@ static int read_slots(int fd, uint32_t count, struct ledger_content *content)
 	return ret;
 }
 
-static void take_header(struct ledger_content *content, const struct ledger_header *header)
+static void take_header(
+	struct ledger_content *content, const struct ledger_header *header, const struct stat *st)
 {
 	const struct ledger_about *about = &header->abouts[0];
 	struct pn_pins_domain *domain = &content->domain;
 
 	content->pid = header->pid;
-	content->uid = about->uid;
+	content->uid = uid_is_elsewhere(about, st) ? st->st_uid : about->uid;
+	content->file_uid = st->st_uid;
 	content->start_time = header->start_time;
 	content->pid_namespace = header->pid_namespace;
 	content->unrecorded = header->totals[0].unrecorded;
@@ -303,8 +324,7 @@ int pn_ledger_read(int fd, struct ledger_content *content, char *why, size_t why
 	trouble = header_trouble(&header, &st);
 	if (trouble)
 		return refuse(EBADMSG, why, why_size, trouble);
-	take_header(content, &header);
-	content->file_uid = st.st_uid;
+	take_header(content, &header, &st);
 	ret = read_slots(fd, header.slots, content);
 	if (ret)
 		return refuse(-ret, why, why_size,

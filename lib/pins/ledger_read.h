@@ -11,7 +11,7 @@
 /* What one ledger says. Every number is checked, every text ends. */
 struct ledger_content {
 	pid_t pid;
-	uid_t uid;      /* real uid; only root's files may tell another than their owner's */
+	uid_t uid;      /* real uid; only root's files may tell another than their owner's here */
 	uid_t file_uid; /* who can have written it */
 	uint64_t start_time;
 	uint64_t pid_namespace;

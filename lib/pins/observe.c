@@ -24,11 +24,13 @@ static const char *after(const char *line, const char *name)
 	return strncmp(line, name, len) ? NULL : line + len;
 }
 
-uint64_t pn_pid_namespace(void)
+/* /proc may be that of another PID namespace, where the caller has another number. */
+static void proc_path(char path[64], pid_t pid, const char *name)
 {
-	struct stat st;
-
-	return stat("/proc/self/ns/pid", &st) ? 0 : (uint64_t)st.st_ino;
+	if (pid == getpid())
+		snprintf(path, 64, "/proc/self/%s", name);
+	else
+		snprintf(path, 64, "/proc/%d/%s", (int)pid, name);
 }
 
 int pn_proc_start_time(pid_t pid, uint64_t *start_time)
@@ -37,7 +39,7 @@ int pn_proc_start_time(pid_t pid, uint64_t *start_time)
 	ssize_t len;
 	int skip;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	proc_path(path, pid, "stat");
 	len = pn_read_file(path, text, sizeof(text));
 	if (len < 0)
 		return len == -ENOENT ? -ESRCH : (int)len;
@@ -74,7 +76,7 @@ static void read_limit(pid_t pid, struct pn_proc_state *state)
 	char path[64], text[4096];
 	const char *line;
 
-	snprintf(path, sizeof(path), "/proc/%d/limits", (int)pid);
+	proc_path(path, pid, "limits");
 	if (pn_read_file(path, text, sizeof(text)) < 0)
 		return;
 	line = strstr(text, "\nMax locked memory");
@@ -132,7 +134,7 @@ int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 	ret = pn_proc_start_time(pid, &state->start_time);
 	if (ret)
 		return ret;
-	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	proc_path(path, pid, "status");
 	file = fopen(path, "re");
 	if (!file)
 		return errno == ENOENT ? -ESRCH : -errno;
@@ -141,17 +143,6 @@ int pn_proc_read(pid_t pid, struct pn_proc_state *state)
 	if (!ret)
 		read_limit(pid, state);
 	return ret;
-}
-
-/* include/linux/proc_ns.h: the initial user namespace has this number for good. */
-#define USER_NAMESPACE_INITIAL 0xeffffffdu
-
-static bool in_initial_namespace(void)
-{
-	struct stat st;
-
-	/* No user namespaces in this kernel, or no /proc. */
-	return stat("/proc/thread-self/ns/user", &st) || st.st_ino == USER_NAMESPACE_INITIAL;
 }
 
 /* Of the calling thread: credentials are a thread's own. */
@@ -163,6 +154,21 @@ static bool in_effect(int capability)
 	if (syscall(SYS_capget, &header, data))
 		return false;
 	return data[CAP_TO_INDEX(capability)].effective & (uint32_t)CAP_TO_MASK(capability);
+}
+
+/* include/linux/proc_ns.h: the initial user namespace has this number for good. */
+#define USER_NAMESPACE_INITIAL 0xeffffffdu
+
+static bool in_initial_namespace(void)
+{
+	uint32_t own = pn_user_namespace();
+
+	if (own)
+		return own == USER_NAMESPACE_INITIAL;
+	/* No user namespaces in this kernel; or no /proc, and the kernel's own answer is as good:
+	 * the capability is in effect, and counts or does not. Where that cannot be asked either,
+	 * most processes are in the initial one. */
+	return !in_effect(CAP_IPC_LOCK) || pn_trial_exempt() != 0;
 }
 
 bool pn_capable_now(int capability)

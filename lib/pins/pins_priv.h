@@ -27,6 +27,10 @@ int pn_proc_read(pid_t pid, struct pn_proc_state *state);
 
 /* Which PID namespace the caller is in (the inode of /proc/self/ns/pid); 0: not known. */
 uint64_t pn_pid_namespace(void);
+/* Likewise of the calling thread's user namespace, by which the kernel shows it uids. */
+uint32_t pn_user_namespace(void);
+/* Is /proc that of another PID namespace? Then a pid of this one is another process there. */
+bool pn_proc_is_other(void);
 
 /* Start time alone. 0 or a negative errno. No text. */
 int pn_proc_start_time(pid_t pid, uint64_t *start_time);
@@ -150,6 +154,13 @@ int pn_meter_measure(struct pn_figure *figure);
  * answers. No text.
  */
 #define PN_MODULE_NODE "/dev/pinion"
+/* Open it, close-on-exec, without ever waiting: O_RDONLY or O_RDWR. */
+int pn_module_open(int flags);
+/* The "backend" in the ledger of a region that it has pinned (region_pin.c). */
+#define PN_MODULE_PATH "module"
+/* What devices may do to it: PN_PROT_* of pn_dma.h. */
+#define PN_PIN_READ  1u
+#define PN_PIN_WRITE 2u
 /*
  * user->locked_vm of a real uid, in pages, by one of its processes; 0: the calling thread. -EPERM:
  * that is another user's, and takes CAP_SYS_PTRACE; -ESRCH: no such process, or not this user's;
@@ -181,11 +192,20 @@ int pn_trial_left(struct pn_trial *trial, enum pn_counter counter, uint64_t limi
 	uint64_t *at_least, uint64_t *at_most);
 
 /*
+ * Does the kernel let this thread lock a page more than its limit, as only CAP_IPC_LOCK does? 1 or
+ * 0; a negative errno: that cannot be asked (ERANGE: there is no limit). No text.
+ */
+int pn_trial_exempt(void);
+
+/*
  * Fill in what a charge of so many pages meets: all but charged and queued, which say what is
  * asked for. It never fails; what cannot be known is PN_FITS_UNKNOWN. No text.
  */
 void pn_preflight_look(
 	struct pn_preflight *out, const struct pn_charge_rule *rule, struct pn_trial *trial);
+
+/* Is what it charged to its user there still? It lives, seen or not, or its files are held. */
+bool pn_pins_charges_user(const struct pn_pins_process *process);
 
 /* What other ledgers of this process predict, in pages; 0 where there are none. */
 void pn_pins_own_predicted(uint64_t predicted[PN_COUNTER_MAX]);

@@ -69,10 +69,13 @@ struct pn_figure {
 	enum pn_observer observer;
 };
 
+/** IOVA of what is pinned and not mapped: a region, by the companion module (pn_region_pin.h). */
+#define PN_PIN_NO_IOVA UINT64_MAX
+
 /** One mapping in a report. */
 struct pn_pin {
 	uint64_t vaddr;     /**< address in the owner's address space */
-	uint64_t iova;      /**< address that the device uses */
+	uint64_t iova;      /**< address that the device uses, or PN_PIN_NO_IOVA */
 	uint64_t len;       /**< bytes */
 	uint64_t page_size; /**< bytes, of the memory behind it */
 	uint64_t pages;     /**< 4 KiB pages that it is charged; 0 while queued */
@@ -104,10 +107,12 @@ struct pn_pins_process {
 	pid_t pid;
 	uid_t uid; /**< real */
 	char comm[16];
-	bool foreign; /**< in another PID namespace: it cannot be observed from here */
-	bool hidden;  /**< its ledger is held, but /proc does not show it */
-	bool alive;   /**< observed; false and neither of the two above: the ledger is all that is
-			 left */
+	/** In another PID namespace: it cannot be observed from here; hidden says if its ledger is
+	 * held. */
+	bool foreign;
+	bool hidden; /**< its ledger is held, but /proc does not show it */
+	bool alive;  /**< observed; false and neither of the two above: the ledger is all that is
+			left */
 	uint64_t limit_soft; /**< RLIMIT_MEMLOCK in pages, or PN_PAGES_UNLIMITED */
 	uint64_t limit_hard;
 	bool limit_known;
@@ -117,8 +122,8 @@ struct pn_pins_process {
 	 * USER_LOCKED. */
 	uint64_t before[PN_COUNTER_MAX];
 	struct pn_figure observed[PN_COUNTER_MAX];
-	/** What the ledgers of all living processes of this user add up to in USER_LOCKED, in
-	 * pages. */
+	/** What the ledgers of all living processes that are charged as this user add up to in
+	 * USER_LOCKED, in pages; those of other PID namespaces too. */
 	uint64_t user_predicted;
 	size_t domain_count;
 	struct pn_pins_domain *domains;
@@ -126,6 +131,9 @@ struct pn_pins_process {
 	/** It has ended or become another program, but another process holds files of its domains:
 	 * what it pinned may be pinned still. */
 	bool stranded;
+	/** Whom its mappings are charged to in USER_LOCKED, as far as its ledger was told: who it
+	 * was then. That does not change when a process changes its user. */
+	uid_t charged_uid;
 };
 
 /** What a report finds in the charges of a process or a user. */
@@ -147,9 +155,9 @@ PN_API const char *pn_finding_kind_name(enum pn_finding_kind kind);
 /** One finding, with the figure and who says so. */
 struct pn_finding {
 	enum pn_finding_kind kind;
-	/** A word that programs can go by: "mlock", "two-iovas", "two-domains", "two-addresses",
-	 * "two-processes"; "exempt", "bar", "uncharged", "noiommu", "mapper-gone"; "fd-held";
-	 * "above", "below". */
+	/** A word that programs can go by: "mlock", "two-iovas", "two-domains", "module-pin",
+	 * "two-addresses", "two-processes"; "exempt", "bar", "uncharged", "noiommu", "mapper-gone";
+	 * "fd-held"; "above", "below". */
 	const char *cause;
 	pid_t pid;    /**< 0: of a user, not of one process */
 	pid_t holder; /**< of what is stranded; 0: none, or not known */

@@ -142,7 +142,10 @@ static void mapping_row(struct text *text, const struct pn_pins_process *process
 	next_field(text, domain->accounting);
 	next_field(text, domain->device_names);
 	next_address(text, pin->vaddr);
-	next_address(text, pin->iova);
+	if (pin->iova == PN_PIN_NO_IOVA)
+		comma(text);
+	else
+		next_address(text, pin->iova);
 	next_number(text, pin->len);
 	next_number(text, pin->page_size);
 	next_field(text, text_prot(pin->prot));

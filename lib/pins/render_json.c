@@ -88,7 +88,10 @@ static void key_counters(struct text *text, const char *key, uint32_t counters)
 static void mapping(struct text *text, const struct pn_pin *pin)
 {
 	key_address(text, "{\"vaddr\": ", pin->vaddr);
-	key_address(text, ", \"iova\": ", pin->iova);
+	if (pin->iova == PN_PIN_NO_IOVA)
+		text_add(text, ", \"iova\": null");
+	else
+		key_address(text, ", \"iova\": ", pin->iova);
 	key_number(text, ", \"bytes\": ", pin->len);
 	key_number(text, ", \"page_size\": ", pin->page_size);
 	key_string(text, ", \"prot\": ", text_prot(pin->prot));

@@ -33,7 +33,10 @@ static void table_pin(struct text *text, const struct pn_pin *pin)
 	text_hex(text, pin->vaddr);
 	text_left(text, start, 19);
 	start = text->len;
-	text_hex(text, pin->iova);
+	if (pin->iova == PN_PIN_NO_IOVA)
+		text_add(text, "-");
+	else
+		text_hex(text, pin->iova);
 	text_left(text, start, 19);
 	start = text->len;
 	text_size(text, pin->len);
@@ -164,7 +167,8 @@ static void table_finding(struct text *text, const struct pn_finding *finding, b
 	text_format(text, ": %s%" PRIu64 " pages", !strcmp(finding->cause, "below") ? "-" : "",
 		finding->figure.pages);
 	if (finding->counter < PN_COUNTER_MAX)
-		text_format(text, " in %s", pn_counter_name(finding->counter));
+		text_format(text, finding->kind == PN_FINDING_NOBODY ? " not in %s" : " in %s",
+			pn_counter_name(finding->counter));
 	text_format(text, " (%s): %s\n", pn_observer_name(finding->figure.observer), finding->text);
 }
 

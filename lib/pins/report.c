@@ -161,7 +161,8 @@ static int begin(struct report_build *build, const struct pn_pins_query *query)
 {
 	*build = (struct report_build){.report = calloc(1, sizeof(*build->report)),
 		.query = query,
-		.pid_namespace = pn_pid_namespace()};
+		.pid_namespace = pn_pid_namespace(),
+		.other_proc = pn_proc_is_other()};
 	return build->report ? 0 : pn_fail(ENOMEM, "no memory for a report");
 }
 
@@ -245,7 +246,10 @@ void pn_pins_own_predicted(uint64_t predicted[PN_COUNTER_MAX])
 	snprintf(build.prefix, sizeof(build.prefix), "%d-", (int)getpid());
 	pn_ledger_dir_each(report_gather_dir, &build);
 	for (i = 0; i < build.report->process_count; i++) {
-		for (counter = 0; counter < PN_COUNTER_MAX && !build.keys[i].gone; counter++)
+		/* Another of this number, or what has ended. */
+		if (build.report->processes[i].foreign || build.keys[i].gone)
+			continue;
+		for (counter = 0; counter < PN_COUNTER_MAX; counter++)
 			predicted[counter] += build.report->processes[i].predicted[counter];
 	}
 	free(build.keys);

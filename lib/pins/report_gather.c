@@ -31,8 +31,8 @@ static bool is_foreign(const struct report_build *build, uint64_t pid_namespace)
 static bool same_key(const struct report_key *a, const struct report_key *b)
 {
 	/* A living one may have changed its user between two ledgers; both are believed then. */
-	return a->start_time == b->start_time && a->gone == b->gone &&
-	       (a->file_uid == b->file_uid || (a->seen && b->seen));
+	return a->start_time == b->start_time && a->pid_namespace == b->pid_namespace &&
+	       a->gone == b->gone && (a->file_uid == b->file_uid || (a->seen && b->seen));
 }
 
 /* The process a ledger is of; a new one if need be. NULL: no memory. */
@@ -67,7 +67,7 @@ static struct pn_pins_process *process_of(struct report_build *build,
 	process = &report->processes[n];
 	memset(process, 0, sizeof(*process));
 	process->pid = content->pid;
-	process->uid = content->uid;
+	process->uid = process->charged_uid = content->uid;
 	process->start_time = content->start_time;
 	process->foreign = foreign;
 	for (i = 0; i < PN_COUNTER_MAX; i++)
@@ -169,7 +169,8 @@ static void look_at_owner(const struct report_build *build, int fd,
 	const struct ledger_content *content, struct report_key *key)
 {
 	enum holder holder = holder_of(build, fd);
-	int err = pn_proc_read(content->pid, &key->state);
+	bool shown = !build->other_proc || content->pid == getpid();
+	int err = shown ? pn_proc_read(content->pid, &key->state) : -ESRCH;
 
 	key->seen = !err && key->state.start_time == content->start_time;
 	/* Held, but not seen: /proc hides it, or a child that it left behind holds all it had. */
@@ -195,6 +196,7 @@ int report_gather_one(struct report_build *build, int fd, const char *name)
 		return report_note(build->report, "%s is left out: %s", name, why);
 	memset(&key, 0, sizeof(key));
 	key.start_time = content.start_time;
+	key.pid_namespace = content.pid_namespace;
 	key.file_uid = content.file_uid;
 	if (!is_foreign(build, content.pid_namespace)) {
 		look_at_owner(build, fd, &content, &key);
@@ -206,6 +208,9 @@ int report_gather_one(struct report_build *build, int fd, const char *name)
 			goto out;
 		}
 		build->prunable = key.gone;
+	} else {
+		/* The lock is the file's, and no pid is needed to ask for it. */
+		key.gone = holder_of(build, fd) == NOT_HELD;
 	}
 	ret = 0;
 	if (build->query->events)

@@ -163,6 +163,9 @@ static int look_at(struct report_build *build, const struct pn_pins_process *pro
 	size_t i;
 
 	for (i = 0; i < process->domain_count && !ret; i++) {
+		/* No device reaches what only the module has pinned. */
+		if (report_is_module(&process->domains[i]))
+			continue;
 		sum_domain(&process->domains[i], &sums);
 		if (process->domains[i].counters)
 			ret = look_at_uncharged(build, process, &process->domains[i], &sums);
@@ -197,7 +200,10 @@ int report_nobody(struct report_build *build)
 	size_t i;
 
 	for (i = 0; i < report->process_count && !ret; i++) {
-		if (report_is_asked(build, &report->processes[i]) && !build->keys[i].gone)
+		/* Whether one of another PID namespace is there still is not known, and its pid may
+		 * be another's here. */
+		if (report_is_asked(build, &report->processes[i]) && !build->keys[i].gone &&
+			!report->processes[i].foreign)
 			ret = look_at(build, &report->processes[i]);
 	}
 	return ret;

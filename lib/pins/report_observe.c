@@ -19,9 +19,41 @@ static int note_unseen(struct report_build *build, const struct pn_pins_process 
 			"is all that is known, not even whether the pid is one of this PID "
 			"namespace",
 			(int)process->pid);
+	if (build->other_proc)
+		return report_note(build->report,
+			"process %d cannot be observed: /proc is that of another PID namespace, "
+			"where its number is another's",
+			(int)process->pid);
 	return report_note(build->report,
 		"process %d cannot be observed though its ledger is held: /proc hides it "
 		"(hidepid), or it ended and a child of it holds its devices",
+		(int)process->pid);
+}
+
+/* The kernel goes on charging who it was (iommufd/pages.c: source_user). */
+static int note_changed_user(struct report_build *build, const struct pn_pins_process *process)
+{
+	if (process->uid == process->charged_uid || !process->predicted[PN_COUNTER_USER_LOCKED])
+		return 0;
+	return report_note(build->report,
+		"process %d mapped as user %u and is user %u now: its %" PRIu64
+		" pages of user->locked_vm are in the sum over user %u; what it has mapped since "
+		"is charged to user %u",
+		(int)process->pid, (unsigned int)process->charged_uid, (unsigned int)process->uid,
+		process->predicted[PN_COUNTER_USER_LOCKED], (unsigned int)process->charged_uid,
+		(unsigned int)process->uid);
+}
+
+/* A pid says nothing of it here, but the lock on its ledger does. */
+static int note_foreign(struct report_build *build, const struct pn_pins_process *process)
+{
+	if (process->hidden)
+		return report_note(build->report,
+			"process %d is in another PID namespace and cannot be observed from here",
+			(int)process->pid);
+	return report_note(build->report,
+		"process %d, of another PID namespace, is gone and left its ledger behind: whether "
+		"another process holds what it pinned cannot be seen from here",
 		(int)process->pid);
 }
 
@@ -31,12 +63,10 @@ static int observe(struct report_build *build, size_t index)
 	const struct report_key *key = &build->keys[index];
 	bool told = report_is_asked(build, process);
 
-	if (process->foreign)
-		return told ? report_note(build->report,
-				      "process %d is in another PID namespace and cannot be "
-				      "observed from here",
-				      (int)process->pid)
-			    : 0;
+	if (process->foreign) {
+		process->hidden = !key->gone;
+		return told ? note_foreign(build, process) : 0;
+	}
 	if (key->gone)
 		return 0; /* report_stranded.c says what became of what it held */
 	process->hidden = !key->seen;
@@ -49,6 +79,8 @@ static int observe(struct report_build *build, size_t index)
 	process->limit_known = key->state.limit_known;
 	process->limit_soft = key->state.limit_soft;
 	process->limit_hard = key->state.limit_hard;
+	if (told && note_changed_user(build, process))
+		return -ENOMEM;
 	if (!process->limit_known && told &&
 		report_note(build->report,
 			"the limit of process %d is not known: /proc/%d/limits cannot be read",
@@ -73,8 +105,7 @@ int report_observe(struct report_build *build)
 	return ret;
 }
 
-/* Its charge to the user is there still: it lives, seen or not, or its files are held. */
-static bool charges_user(const struct pn_pins_process *process)
+bool pn_pins_charges_user(const struct pn_pins_process *process)
 {
 	return process->alive || process->hidden || process->stranded;
 }
@@ -118,7 +149,8 @@ static uint64_t predicted_of_user(const struct pn_pins_report *report, uid_t uid
 	size_t i;
 
 	for (i = 0; i < report->process_count; i++) {
-		if (report->processes[i].uid == uid && charges_user(&report->processes[i]))
+		if (report->processes[i].charged_uid == uid &&
+			pn_pins_charges_user(&report->processes[i]))
 			sum += report->processes[i].predicted[PN_COUNTER_USER_LOCKED];
 	}
 	return sum;
@@ -181,11 +213,11 @@ int report_users(struct report_build *build)
 
 const char *pn_pins_state(const struct pn_pins_process *process)
 {
-	return process->alive      ? "alive"
-	       : process->foreign  ? "foreign"
-	       : process->stranded ? "stranded"
-	       : process->hidden   ? "hidden"
-				   : "gone";
+	return process->alive                        ? "alive"
+	       : process->foreign && process->hidden ? "foreign"
+	       : process->stranded                   ? "stranded"
+	       : process->hidden                     ? "hidden"
+						     : "gone";
 }
 
 bool pn_pins_limited(const struct pn_pins_process *process, enum pn_counter counter)

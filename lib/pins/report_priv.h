@@ -13,6 +13,7 @@
 /* What ledgers of one process have in common, and what /proc said as the last of them was read. */
 struct report_key {
 	uint64_t start_time;
+	uint64_t pid_namespace;
 	uid_t file_uid;
 	bool gone;  /* its process has ended, or has become another program by exec() */
 	bool ended; /* the process has ended for sure, though its ledger is held */
@@ -34,6 +35,7 @@ struct report_build {
 	struct report_file *files;
 	size_t file_count;
 	uint64_t pid_namespace; /* of the caller; 0: not known, as without /proc */
+	bool other_proc;        /* /proc is that of another PID namespace */
 	char prefix[16];        /* only files whose name begins so */
 	bool reading_own; /* the ledger at hand is the caller's, by the fd that holds its lock */
 	dev_t own_device;
@@ -70,6 +72,12 @@ static inline bool report_is_asked(
 	const struct report_build *build, const struct pn_pins_process *process)
 {
 	return !build->query->pid || build->query->pid == process->pid;
+}
+
+/* The companion module's pin of a region, not a backend's mappings. */
+static inline bool report_is_module(const struct pn_pins_domain *domain)
+{
+	return !strcmp(domain->path, PN_MODULE_PATH);
 }
 
 #endif

@@ -6,12 +6,13 @@
  *
  * Which open file an fd of /dev/iommu or /dev/vfio/vfio is of, /proc does not say. A process is
  * taken for the holder if it has the same node open, and either the ledger (it was forked) or a
- * device of the ledger's, without a living ledger that has that device.
+ * device of the ledger's, which no other process had since by its ledger.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,7 @@ struct search {
 	struct lost *lost;
 	size_t count;
 	unsigned int closed; /* processes that could not be looked into */
+	bool hidden;         /* there are more, which /proc does not show */
 };
 
 /* What one process has open, of what matters. */
@@ -100,6 +102,13 @@ static int add_lost(struct search *search, size_t process, size_t domain)
 	return 0;
 }
 
+/* What the module charged to the memory of the process it has given back with it. */
+static bool can_be_held(const struct pn_pins_domain *domain)
+{
+	return charged_pages(domain) &&
+	       !(report_is_module(domain) && domain->limited == PN_COUNTER_MM_LOCKED);
+}
+
 static int find_lost(struct search *search)
 {
 	struct pn_pins_report *report = search->build->report;
@@ -113,7 +122,7 @@ static int find_lost(struct search *search)
 		if (process->foreign || !(key->gone || key->ended) || !search->build->pid_namespace)
 			continue;
 		for (k = 0; k < process->domain_count && !ret; k++) {
-			if (charged_pages(&process->domains[k]))
+			if (can_be_held(&process->domains[k]))
 				ret = add_lost(search, i, k);
 		}
 	}
@@ -189,21 +198,37 @@ static void look_at_file(const struct search *search, int dir_fd, const char *na
 		look_at_node(search, target, found);
 }
 
-/* A living process whose own ledger has the device uses it by itself. */
-static bool has_own_ledger(const struct pn_pins_report *report, pid_t pid, const char *devices)
+static bool has_device(const struct pn_pins_process *process, const char *devices)
 {
-	size_t i, k, len = strcspn(devices, " ");
+	size_t i, len = strcspn(devices, " ");
+
+	for (i = 0; i < process->domain_count; i++) {
+		const char *names = process->domains[i].device_names;
+
+		if (memmem(names, strlen(names), devices, len))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A device is one domain's at a time. Where another process that is there has it in its ledger, or
+ * one that began later and ended, whoever has the device open has it from that one.
+ */
+static bool is_passed_on(const struct pn_pins_report *report, const struct lost *lost)
+{
+	const struct pn_pins_process *owner = &report->processes[lost->process];
+	const char *devices = owner->domains[lost->domain].device_names;
+	size_t i;
 
 	for (i = 0; i < report->process_count; i++) {
 		const struct pn_pins_process *process = &report->processes[i];
 
-		for (k = 0; k < process->domain_count && process->alive && process->pid == pid;
-			k++) {
-			const char *names = process->domains[k].device_names;
-
-			if (strlen(names) >= len && memmem(names, strlen(names), devices, len))
-				return true;
-		}
+		if (i != lost->process && !process->foreign &&
+			(process->alive || process->hidden ||
+				process->start_time > owner->start_time) &&
+			has_device(process, devices))
+			return true;
 	}
 	return false;
 }
@@ -221,7 +246,7 @@ static void judge(struct search *search, pid_t pid, const struct open_files *fou
 		if (!found->node[i] || lost->forked ||
 			!(found->ledger[i] || (found->device[i] && devices[0])))
 			continue;
-		if (!found->ledger[i] && has_own_ledger(report, pid, devices))
+		if (!found->ledger[i] && is_passed_on(report, lost))
 			continue;
 		lost->holder = pid;
 		lost->forked = found->ledger[i];
@@ -253,6 +278,12 @@ static void look_at_process(struct search *search, pid_t pid, struct open_files 
 	judge(search, pid, found);
 }
 
+/* With hidepid=2 those of others are not listed, and pid 1 is somebody else's. */
+static bool shows_everybody(void)
+{
+	return !access("/proc/1", F_OK) || (kill(1, 0) && errno == ESRCH);
+}
+
 /* Returns 0 or -ENOMEM; a /proc that cannot be listed leaves every holder unknown. */
 static int look_at_all(struct search *search)
 {
@@ -265,6 +296,7 @@ static int look_at_all(struct search *search)
 	found.ledger = found.node + search->count;
 	found.device = found.ledger + search->count;
 	proc = opendir("/proc");
+	search->hidden = !proc || !shows_everybody();
 	while (proc && (entry = readdir(proc))) {
 		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9')
 			look_at_process(search, (pid_t)strtol(entry->d_name, NULL, 10), &found);
@@ -321,8 +353,24 @@ static int note_gone(
 		(int)process->pid, build->query->prune ? ", which is removed now" : "", what);
 }
 
-static int note_ended(struct report_build *build, size_t index, unsigned int *told)
+static bool saw_everybody(const struct search *search)
 {
+	return !search->build->query->quick && search->build->pid_namespace && !search->closed &&
+	       !search->hidden;
+}
+
+static const char *what_is_held(const struct search *search)
+{
+	if (search->build->query->quick)
+		return "whether another process holds what it pinned was not looked at";
+	if (!saw_everybody(search))
+		return "none that can be looked into holds what it pinned";
+	return "what it held went with its last file descriptor";
+}
+
+static int note_ended(const struct search *search, size_t index, unsigned int *told)
+{
+	struct report_build *build = search->build;
 	const struct pn_pins_process *process = &build->report->processes[index];
 	const struct report_key *key = &build->keys[index];
 
@@ -336,10 +384,7 @@ static int note_ended(struct report_build *build, size_t index, unsigned int *to
 	if (key->gone && process->stranded)
 		return note_gone(build, process, "another process holds what it pinned");
 	if (key->gone && (*told)++ < GONE_TOLD)
-		return note_gone(build, process,
-			build->query->quick
-				? "whether another process holds what it pinned was not looked at"
-				: "what it held went with its last file descriptor");
+		return note_gone(build, process, what_is_held(search));
 	if (key->ended && !key->gone)
 		return report_note(build->report,
 			"process %d is gone, but a process that it left behind holds its ledger%s",
@@ -356,7 +401,7 @@ static void forget_released(struct report_build *build, const struct search *sea
 {
 	size_t i;
 
-	if (build->query->quick || search->closed || !build->pid_namespace)
+	if (!saw_everybody(search))
 		return;
 	for (i = 0; i < build->report->process_count; i++) {
 		if (build->keys[i].ended && !build->report->processes[i].stranded)
@@ -377,7 +422,7 @@ static int conclude(struct search *search)
 	}
 	forget_released(build, search);
 	for (i = 0; i < build->report->process_count && !ret; i++)
-		ret = note_ended(build, i, &told);
+		ret = note_ended(search, i, &told);
 	if (!ret && told > GONE_TOLD)
 		ret = report_note(build->report,
 			"%u more processes are gone and left their ledgers behind%s",
@@ -387,6 +432,10 @@ static int conclude(struct search *search)
 			"%u processes of other users could not be looked into: whether one holds "
 			"pins of a process that is gone is not known",
 			search->closed);
+	if (!ret && search->hidden && !build->query->quick)
+		ret = report_note(build->report,
+			"/proc does not show all processes (hidepid): whether one holds pins of a "
+			"process that is gone is not known");
 	return ret;
 }
 
@@ -396,7 +445,9 @@ int report_stranded(struct report_build *build)
 	int ret;
 
 	ret = find_lost(&search);
-	if (!ret && search.count && !build->query->quick)
+	if (!ret && search.count && build->other_proc)
+		search.hidden = true;
+	else if (!ret && search.count && !build->query->quick)
 		ret = look_at_all(&search);
 	if (!ret)
 		ret = conclude(&search);

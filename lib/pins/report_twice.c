@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pages that are in one counter more than once: at two IOVAs, in two domains, under two addresses,
- * in two processes of a user, and those that are mlocked as well.
+ * Pages that are in one counter more than once: at two IOVAs, in two domains, pinned by the
+ * companion module as well as mapped, under two addresses, in two processes of a user, and those
+ * that are mlocked as well.
  *
  * Each step unites what the step before has left, so that a page is found in one step only.
  */
@@ -46,28 +47,40 @@ static int add_pin(struct spans *spans, const struct pn_pin *pin)
 	return spans_add(spans, &span);
 }
 
-/* What the mappings of each domain, and then of all, charge more than once. */
-static int look_at_domains(struct looked *at)
+/* Add what the process's domains charge, or the module's pins of regions; *within: more than once
+ * in one of them. */
+static int add_domains(struct looked *at, bool of_module, uint64_t *within)
 {
 	const struct pn_pins_process *process = at->process;
-	uint64_t iovas = 0, domains;
 	size_t i, k;
 	int ret = 0;
 
+	*within = 0;
 	for (i = 0; i < process->domain_count && !ret; i++) {
 		const struct pn_pins_domain *domain = &process->domains[i];
 		struct spans spans = {0};
 
+		if (report_is_module(domain) != of_module)
+			continue;
 		for (k = 0; k < domain->pin_count && !ret; k++) {
 			if (domain->pins[k].pages &&
 				domain->pins[k].counters & PN_COUNTER_BIT(at->counter))
 				ret = add_pin(&spans, &domain->pins[k]);
 		}
-		iovas += spans_unite(&spans);
+		*within += spans_unite(&spans);
 		if (!ret)
 			ret = spans_add_all(&at->pages, &spans);
 		spans_free(&spans);
 	}
+	return ret;
+}
+
+/* What the mappings of each domain, and then of all, charge more than once. */
+static int look_at_domains(struct looked *at)
+{
+	uint64_t iovas, domains;
+	int ret = add_domains(at, false, &iovas);
+
 	domains = spans_unite(&at->pages);
 	if (!ret)
 		ret = found(at, "two-iovas", iovas, PN_OBSERVER_MODEL,
@@ -77,6 +90,20 @@ static int look_at_domains(struct looked *at)
 			"mapped in two domains of the process, each charged; let the devices share "
 			"a domain, or make one beside the other");
 	return ret;
+}
+
+/* The module charges a page once, whatever pins of its own it has; what maps it charges as ever. */
+static int look_at_module(struct looked *at)
+{
+	uint64_t within;
+	int ret = add_domains(at, true, &within);
+	uint64_t pages = spans_unite(&at->pages);
+
+	return ret ? ret
+		   : found(at, "module-pin", pages, PN_OBSERVER_MODEL,
+			     "pinned by the companion module as well as mapped, and charged for "
+			     "both; a mapping pins by itself, or have the two charged to different "
+			     "counters");
 }
 
 /* Pages of memory with a file become pages of the file; what has none keeps its address. */
@@ -154,6 +181,9 @@ static int look_at_memory(struct looked *at, struct spans *files)
 	ret = vmas_read(process->pid, from, to, locked, &vmas);
 	if (ret == -ENOMEM)
 		return ret;
+	/* What is in the user's counter is in mm->pinned_vm too, and it is said of that one. */
+	if (ret && at->counter == PN_COUNTER_USER_LOCKED && report_is_asked(at->build, process))
+		return 0;
 	if (ret)
 		return report_note(at->build->report,
 			"whether memory of process %d is charged twice by its address or by mlock "
@@ -180,6 +210,8 @@ static int look_at(struct report_build *build, const struct pn_pins_process *pro
 	int ret;
 
 	ret = look_at_domains(&at);
+	if (!ret)
+		ret = look_at_module(&at);
 	if (!ret && process->alive && !build->query->quick)
 		ret = look_at_memory(&at, files);
 	spans_free(&at.pages);
@@ -203,7 +235,7 @@ static int look_at_user(struct report_build *build, uid_t uid)
 		const struct pn_pins_process *process = &report->processes[i];
 		struct spans own = {0};
 
-		if (process->uid != uid || !process->alive ||
+		if (process->charged_uid != uid || !process->alive ||
 			!process->predicted[PN_COUNTER_USER_LOCKED])
 			continue;
 		ret = look_at(build, process, PN_COUNTER_USER_LOCKED, &own);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +38,23 @@ static int open_eventfd(void)
 	int fd = eventfd(0, EFD_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
+}
+
+int pn_trial_exempt(void)
+{
+	struct rlimit limit;
+	int fd, ret;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit))
+		return -errno;
+	if (limit.rlim_cur == RLIM_INFINITY)
+		return -ERANGE;
+	fd = open_eventfd();
+	if (fd < 0)
+		return fd;
+	ret = locked_fits(fd, (limit.rlim_cur >> 12) + 1);
+	close(fd);
+	return ret;
 }
 
 static const struct asker *asker_of(enum pn_counter counter)

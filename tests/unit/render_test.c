@@ -136,6 +136,26 @@ static void prometheus_has_no_line_twice(void **state)
 	free(text);
 }
 
+/* What a finding says of its counter: the pages are in it, or should be and are not. */
+static void findings_in_words(void **state)
+{
+	struct pn_finding nobody = finding;
+	struct pn_pins_report other = report;
+
+	(void)state;
+	expect_part(pn_pins_table(&report),
+		"charged-twice: process 42: 1 pages in mm->locked_vm (proc): why");
+	nobody.kind = PN_FINDING_NOBODY;
+	nobody.cause = "exempt";
+	nobody.counter = PN_COUNTER_USER_LOCKED;
+	nobody.figure.observer = PN_OBSERVER_MODEL;
+	other.findings = &nobody;
+	expect_part(pn_pins_summary(&other),
+		"charged-to-nobody: process 42: 1 pages not in user->locked_vm (model): why");
+	nobody.counter = PN_COUNTER_MAX;
+	expect_part(pn_pins_table(&other), "charged-to-nobody: process 42: 1 pages (model): why");
+}
+
 static void json(void **state)
 {
 	json_t *root, *one;
@@ -236,6 +256,7 @@ int main(void)
 		cmocka_unit_test(csv),
 		cmocka_unit_test(prometheus),
 		cmocka_unit_test(prometheus_has_no_line_twice),
+		cmocka_unit_test(findings_in_words),
 		cmocka_unit_test(json),
 		cmocka_unit_test(names_that_would_break_a_format),
 		cmocka_unit_test(numbers_at_their_ends),

@@ -133,6 +133,40 @@ static void at_two_iovas_and_in_two_domains(void **state)
 	pn_ledger_close(other);
 }
 
+/* The module's own pins are charged once a page; a mapping in the same counter in addition. */
+static void pinned_by_the_module_and_mapped(void **state)
+{
+	static const struct pn_charge_rule rule = {.path = PN_MODULE_PATH,
+		.accounting = "process (mm)",
+		.counters = MM_LOCKED,
+		.exempt_counters = MM_LOCKED,
+		.limited = PN_COUNTER_MM_LOCKED};
+	struct pn_ledger *first = ledger_of(&rule, PN_MODULE_NODE, false),
+			 *again = ledger_of(&rule, PN_MODULE_NODE, false),
+			 *domain = ledger_of(&rule_type1, "/dev/vfio/vfio", false);
+	struct pn_pins_report *report;
+	pid_t self = getpid();
+
+	(void)state;
+	ledger_map(first, MM_LOCKED, 0x10000000, PN_PIN_NO_IOVA, 16 * PAGE);
+	report = report_of_ledgers();
+	assert_null(finding_of(report, "module-pin", self));
+	pn_pins_report_free(report);
+	/* Eight of them, and eight more, are mapped. */
+	ledger_map(domain, MM_LOCKED, 0x10008000, 0x1000, 16 * PAGE);
+	/* A pin that is charged nothing is nobody's who is to be found. */
+	ledger_map(again, 0, 0x10000000, PN_PIN_NO_IOVA, 16 * PAGE);
+	report = report_of_ledgers();
+	expect(report, "module-pin", self, PN_FINDING_TWICE, PN_COUNTER_MM_LOCKED, 8,
+		PN_OBSERVER_MODEL);
+	assert_null(finding_of(report, "two-domains", self));
+	assert_null(finding_of(report, "uncharged", self));
+	pn_pins_report_free(report);
+	pn_ledger_close(first);
+	pn_ledger_close(again);
+	pn_ledger_close(domain);
+}
+
 static void domains_beside_each_other_pay_once(void **state)
 {
 	struct pn_ledger *one = ledger_of(&rule_iommufd, "/dev/iommu", false),
@@ -394,6 +428,7 @@ int main(void)
 		cmocka_unit_test(spans_count_what_is_there_twice),
 		cmocka_unit_test(nothing_is_found_where_all_is_well),
 		cmocka_unit_test(at_two_iovas_and_in_two_domains),
+		cmocka_unit_test(pinned_by_the_module_and_mapped),
 		cmocka_unit_test(domains_beside_each_other_pay_once),
 		cmocka_unit_test(one_file_under_two_addresses),
 		cmocka_unit_test(private_pages_are_ones_own),
