@@ -13,6 +13,7 @@
 #include "pn_pkt.h"
 #include "pn_plan.h"
 #include "pn_port.h"
+#include "pn_region_pin.h"
 #include "pn_ring.h"
 #include "pn_worker.h"
 

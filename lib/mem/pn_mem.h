@@ -210,8 +210,8 @@ PN_API int pn_region_check(const struct pn_region *region);
 
 /**
  * Give a region back to the kernel; memory of the application's own stays as it is.
- * @return 0; -EBUSY while a domain or a heap still uses it (nothing is freed then).
- * Thread-safety: any thread; no other call may use the region meanwhile.
+ * @return 0; -EBUSY while a domain, a heap or a pin (pn_region_pin.h) still uses it (nothing is
+ * freed then). Thread-safety: any thread; no other call may use the region meanwhile.
  */
 PN_API int pn_region_destroy(struct pn_region *region);
 

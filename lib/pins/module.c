@@ -12,10 +12,9 @@
 #include "pinion_uapi.h"
 #include "pins_priv.h"
 
-/* For one question: it costs a microsecond, and no process keeps the module from being unloaded. */
-static int open_node(void)
+int pn_module_open(int flags)
 {
-	int fd = open(PN_MODULE_NODE, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open(PN_MODULE_NODE, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd >= 0)
 		return fd;
@@ -33,9 +32,10 @@ static int open_node(void)
 	}
 }
 
+/* For one question: it costs a microsecond, and no process keeps the module from being unloaded. */
 static int ask(unsigned long call, void *arg)
 {
-	int fd = open_node(), ret;
+	int fd = pn_module_open(O_RDONLY), ret;
 
 	if (fd < 0)
 		return fd;
