@@ -4,6 +4,7 @@
 #define PINION_H
 
 #include "pn_base.h"
+#include "pn_broker.h"
 #include "pn_dma.h"
 #include "pn_events.h"
 #include "pn_mem.h"

@@ -86,6 +86,7 @@ static int attach_locked(
 	struct pn_domain *domain, const struct pn_dma_device *device, int *device_fd)
 {
 	struct attached *entry, **end;
+	struct pn_dma_device with_file = *device;
 	char reason[PN_ERROR_MAX];
 	struct limits_plan plan;
 	int ret;
@@ -105,7 +106,8 @@ static int attach_locked(
 		return pn_fail(ENOMEM, "no memory for a device");
 	entry->bits = 64;
 	snprintf(entry->address, sizeof(entry->address), "%s", device->address);
-	ret = domain->backend->attach(domain->ctx, device, &entry->fd);
+	domain_use_given(domain, &with_file);
+	ret = domain->backend->attach(domain->ctx, &with_file, &entry->fd);
 	if (ret) {
 		ret = domain_check_stuck(domain, ret);
 		goto free_entry;

@@ -24,7 +24,18 @@ struct pn_dma_device {
 	/* A UUID that VFIO asks for: of a VF whose PF is on vfio-pci, or of such a PF. */
 	bool use_vf_token;
 	uint8_t vf_token[16];
+	/* The cdev handed in is bound to the domain's iommufd, which is handed in too; its id
+	 * there. */
+	bool bound;
+	uint32_t bound_id;
 };
+
+/*
+ * The domain has a file for a device (address, fd, bound, bound_id) before it is attached:
+ * attaching it without a file takes that one. 0 (the file is the domain's then, and closed with
+ * it); -EEXIST, -ENOMEM.
+ */
+int pn_domain_give(struct pn_domain *domain, const struct pn_dma_device *device);
 
 /*
  * Attach a device: it is opened, and queued mappings are made. On failure nothing has changed and

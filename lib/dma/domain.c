@@ -265,6 +265,7 @@ void domain_free(struct pn_domain *domain)
 		domain->devices = device->next;
 		free(device);
 	}
+	domain_close_given(domain);
 	pn_trial_close(&domain->trial);
 	pn_ledger_close(domain->ledger);
 	map_index_free(&domain->index);

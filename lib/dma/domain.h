@@ -27,6 +27,12 @@ struct attached {
 	char address[16];
 };
 
+/* A device whose file the domain was given; it keeps it until it ends. */
+struct given {
+	struct given *next;
+	struct pn_dma_device device;
+};
+
 /* Domains that share a file of the kernel share a lock: a mapping of one may pay for another's. */
 struct family {
 	pthread_mutex_t lock;
@@ -57,6 +63,7 @@ struct pn_domain {
 	struct iova_space space;
 	struct attached *devices;
 	unsigned int device_count;
+	struct given *given;
 	struct pn_ledger *ledger;
 	struct pn_trial trial;
 	uint64_t trial_held;   /* 4 KiB pages in the index when trial.left was right */
@@ -118,6 +125,10 @@ void domain_publish(struct pn_domain *domain);
 void domain_learn_charge(struct pn_domain *domain);
 /* 0 or a negative errno with words. */
 int domain_start_ledger(struct pn_domain *domain, const char *dir);
+
+/* given.c: the file that the domain has for a device, if none was handed in; close all. */
+void domain_use_given(const struct pn_domain *domain, struct pn_dma_device *device);
+void domain_close_given(struct pn_domain *domain);
 
 /* choose.c: a backend for a domain; sets backend, node and chosen. */
 int domain_choose(struct pn_domain *domain, const char *names, struct pn_backend_request *request);

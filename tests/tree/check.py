@@ -12,13 +12,14 @@ TREE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 os.chdir(TREE)
 FOLDERS = sorted({os.path.dirname(name) for name in glob.glob("lib/**/pn_*.h", recursive=True)})
 INCLUDES = ["-I" + d for d in ["lib", *FOLDERS]]
-# What each folder may use besides itself. base, mem, pins, dma, pci, pkt, port: one way.
+# What each folder may use besides itself. base, mem, pins, dma, pci, broker, pkt, port: one way.
 MAY_USE = {
     "lib/base": [],
     "lib/mem": ["lib/base"],
     "lib/pins": ["lib/base", "lib/mem"],
     "lib/dma": ["lib/base", "lib/mem", "lib/pins"],
     "lib/pci": ["lib/base", "lib/mem", "lib/pins", "lib/dma"],
+    "lib/broker": ["lib/base", "lib/mem", "lib/pins", "lib/dma", "lib/pci"],
     "lib/pkt": ["lib/base", "lib/mem"],
     "lib/port": ["lib/base", "lib/mem", "lib/pins", "lib/dma", "lib/pkt"],
     "drivers": ["lib/base", "lib/mem", "lib/pins", "lib/dma", "lib/pci", "lib/pkt", "lib/port"],

@@ -179,6 +179,21 @@ static int request_bind(
 	return ioctl(fd, IOMMUFD_DEVICE_BIND, bind) ? errno : 0;
 }
 
+/* Bound by who handed it in: is the iommufd of then this one? It answers for its own devices. */
+static int check_bound(
+	struct iommufd *ctx, struct iommufd_device *entry, const struct pn_dma_device *device)
+{
+	struct iommufd_hw_info info = {.size = sizeof(info), .dev_id = device->bound_id};
+
+	if (ioctl(ctx->file->fd, IOMMUFD_GET_HW_INFO, &info))
+		return pn_fail(EINVAL,
+			"device %s is not bound to the iommufd that was handed in with it, as "
+			"device %u (IOMMU_GET_HW_INFO): %s",
+			device->address, device->bound_id, strerror(errno));
+	entry->dev_id = device->bound_id;
+	return 0;
+}
+
 static int bind_device(
 	struct iommufd *ctx, struct iommufd_device *entry, const struct pn_dma_device *device)
 {
@@ -187,6 +202,8 @@ static int bind_device(
 	struct stat st;
 	int err;
 
+	if (device->bound)
+		return check_bound(ctx, entry, device);
 	if (fstat(entry->fd, &st))
 		return pn_fail(errno, "device %s: %s", device->address, strerror(errno));
 	if (device->use_fd) {
