@@ -22,7 +22,7 @@ SANITIZERS = {
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": "halt_on_error=1",
 }
-FUZZERS = ["ledger"]
+FUZZERS = ["ledger", "policy", "request"]
 # They count the free hugepages of the machine, of which any other test may take some: nothing runs beside them.
 ALONE = ("mem",)
 
