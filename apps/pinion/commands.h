@@ -22,12 +22,24 @@ int backends_run(const struct command *command, int argc, char **argv);
 int pins_run(const struct command *command, int argc, char **argv);
 int hugepages_run(const struct command *command, int argc, char **argv);
 int plan_run(const struct command *command, int argc, char **argv);
+int bind_run(const struct command *command, int argc, char **argv);
+int unbind_run(const struct command *command, int argc, char **argv);
+int grant_run(const struct command *command, int argc, char **argv);
+int revoke_run(const struct command *command, int argc, char **argv);
+int vf_run(const struct command *command, int argc, char **argv);
+int status_run(const struct command *command, int argc, char **argv);
 
 extern const char devices_help[];
 extern const char backends_help[];
 extern const char pins_help[];
 extern const char plan_help[];
 extern const char hugepages_help[];
+extern const char bind_help[];
+extern const char unbind_help[];
+extern const char grant_help[];
+extern const char revoke_help[];
+extern const char vf_help[];
+extern const char status_help[];
 
 /* The next option of a command, as getopt_long() gives it; 'h' and what it does not know are dealt
  * with here: then *status is set and the command returns it. -1: no more. */

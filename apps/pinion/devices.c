@@ -103,14 +103,12 @@ static void find_reason(const struct pn_pci_info *list, size_t count, const stru
 			"command line, VT-d or AMD-Vi in the firmware)");
 	else if (!on_vfio(dev) && *dev->driver)
 		snprintf(reason, REASON_MAX,
-			"bound to the kernel driver %s%s%s%s; 'driverctl set-override %s vfio-pci' "
-			"binds it to VFIO",
+			"bound to the kernel driver %s%s%s%s; 'pinion bind %s' binds it to VFIO",
 			dev->driver, *dev->interfaces ? " (" : "", dev->interfaces,
 			*dev->interfaces ? ")" : "", dev->address);
 	else if (!on_vfio(dev))
 		snprintf(reason, REASON_MAX,
-			"bound to no driver; 'driverctl set-override %s vfio-pci' binds it to VFIO",
-			dev->address);
+			"bound to no driver; 'pinion bind %s' binds it to VFIO", dev->address);
 	else if ((other = in_the_way(list, count, dev)))
 		snprintf(reason, REASON_MAX,
 			"%s in the same group %d is bound to %s: all of a group go to VFIO "

@@ -24,6 +24,13 @@ static const struct command commands[] = {
 		plan_help, plan_run},
 	{"hugepages", "how many there are and are free; as root: reserve more", hugepages_help,
 		hugepages_run},
+	{"bind", "take devices from the kernel's drivers, for VFIO", bind_help, bind_run},
+	{"unbind", "give them back to the drivers they came from", unbind_help, unbind_run},
+	{"grant", "let a user or a group open devices that are bound", grant_help, grant_run},
+	{"revoke", "take that back", revoke_help, revoke_run},
+	{"vf", "make virtual functions of a device, and remove them", vf_help, vf_run},
+	{"status", "what is bound, granted, open and pinned, and what a crash left", status_help,
+		status_run},
 	{"help", "what a command does and takes", help_help, help_run},
 };
 

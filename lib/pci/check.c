@@ -90,10 +90,9 @@ static int fail_unbound(const struct pn_pci_info *info)
 	const char *address = info->address;
 
 	return pn_fail(ENXIO,
-		"%s (%04x:%04x) is bound to no driver; bind it to vfio-pci, as root: modprobe "
-		"vfio-pci; echo vfio-pci > " DEVICES "/%s/driver_override; echo %s > "
-		"/sys/bus/pci/drivers_probe",
-		address, info->vendor, info->device, address, address);
+		"%s (%04x:%04x) is bound to no driver, and not to vfio-pci; as root: pinion bind "
+		"%s",
+		address, info->vendor, info->device, address);
 }
 
 static int fail_other_driver(const char *sysfs, const struct pn_pci_info *info)
@@ -103,11 +102,9 @@ static int fail_other_driver(const char *sysfs, const struct pn_pci_info *info)
 
 	warn_interfaces(sysfs, info, warning, sizeof(warning));
 	return pn_fail(ENXIO,
-		"%s (%04x:%04x) is bound to the driver %s; bind it to vfio-pci, as root: modprobe "
-		"vfio-pci; echo vfio-pci > " DEVICES "/%s/driver_override; echo %s > " DEVICES
-		"/%s/driver/unbind; echo %s > /sys/bus/pci/drivers_probe%s",
-		address, info->vendor, info->device, info->driver, address, address, address,
-		address, warning);
+		"%s (%04x:%04x) is bound to the driver %s, and not to vfio-pci; as root: pinion "
+		"bind %s%s",
+		address, info->vendor, info->device, info->driver, address, warning);
 }
 
 static int check_noiommu(const struct pn_pci_info *info, bool wanted, bool found)

@@ -326,6 +326,7 @@ static void bad_groups_are_explained(void **state)
 	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), -EPERM);
 	assert_non_null(strstr(pn_error(), "group 5 of device 0000:00:"));
 	assert_non_null(strstr(pn_error(), "not viable"));
+	assert_non_null(strstr(pn_error(), "pinion bind --group "));
 	model_group_viable(5, true);
 	model_group_open_error(5, EACCES);
 	assert_int_equal(pn_domain_attach(domain, &nic0, &fd), -EACCES);

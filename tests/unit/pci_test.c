@@ -134,7 +134,7 @@ static void refuses_before_it_attaches(void **state)
 	(void)state;
 	fake_function("0000:00:03.0", 0x8086, 0x100e, "e1000", 8);
 	assert_int_equal(pn_pci_open_at(fake.sysfs, &dev, "00:03.0", domain, -1, NULL), -ENXIO);
-	assert_error_has("driver_override");
+	assert_error_has("pinion bind 0000:00:03.0");
 	assert_string_equal(model.attached_as.address, "");
 }
 

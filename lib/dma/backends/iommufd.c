@@ -54,7 +54,7 @@ static int check_devices(void)
 			"was handed into this container");
 	return pn_fail(EACCES,
 		"of %u device nodes in " DEVICES " this process (uid %u) may open none; as root: "
-		"chown %u " DEVICES "/vfioN, that of the device",
+		"pinion grant DEVICE --user %u",
 		count, (unsigned int)geteuid(), (unsigned int)geteuid());
 }
 

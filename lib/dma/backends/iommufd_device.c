@@ -32,11 +32,10 @@ static int fail_open(int err, const struct pn_dma_device *device)
 	if (err == EACCES && !stat(device->cdev, &st))
 		return pn_fail(err,
 			"device %s: %s is owned by %u:%u with mode %04o, and this process (uid %u) "
-			"may not open it; as root: chown %u %s -- and to keep it, a udev rule: "
-			"SUBSYSTEM==\"vfio-dev\", KERNELS==\"%s\", OWNER=\"%u\"",
+			"may not open it; as root: pinion grant %s --user %u (--persist keeps it)",
 			device->address, device->cdev, (unsigned int)st.st_uid,
-			(unsigned int)st.st_gid, (unsigned int)st.st_mode & 07777u, uid, uid,
-			device->cdev, device->address, uid);
+			(unsigned int)st.st_gid, (unsigned int)st.st_mode & 07777u, uid,
+			device->address, uid);
 	if (err == EPERM)
 		return pn_fail(err,
 			"%s of device %s: not permitted; a container must allow the node (--device "

@@ -28,13 +28,10 @@ static int fail_denied(int err, const char *node, const struct pn_dma_device *de
 			strerror(err));
 	return pn_fail(err,
 		"group %d of device %s: %s is owned by %u:%u with mode %04o, and this process (uid "
-		"%u) may not "
-		"open it; as root: chown %u %s -- and to keep it, a udev rule: "
-		"SUBSYSTEM==\"vfio\", "
-		"KERNEL==\"%d\", OWNER=\"%u\"",
+		"%u) may not open it; as root: pinion grant %s --user %u (--persist keeps it)",
 		device->group, device->address, node, (unsigned int)st.st_uid,
 		(unsigned int)st.st_gid, (unsigned int)st.st_mode & 07777u, (unsigned int)geteuid(),
-		(unsigned int)geteuid(), node, device->group, (unsigned int)geteuid());
+		device->address, (unsigned int)geteuid());
 }
 
 static int fail_open(int err, const char *node, const struct pn_dma_device *device)
@@ -115,9 +112,10 @@ static int fail_not_viable(const struct pn_dma_device *device)
 	list_in_the_way(device, list, sizeof(list));
 	return pn_fail(EPERM,
 		"group %d of device %s is not viable: in the way: %s; all devices of a group go "
-		"together, bind these to vfio-pci too, or unbind them",
+		"together; as root: pinion bind --group %s",
 		device->group, device->address,
-		list[0] ? list : "a device bound to a kernel driver (sysfs does not show which)");
+		list[0] ? list : "a device bound to a kernel driver (sysfs does not show which)",
+		device->address);
 }
 
 int vfio_group_check_viable(const struct pn_dma_device *device)

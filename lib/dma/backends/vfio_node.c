@@ -35,10 +35,12 @@ static int node_open(const char *node, const char *missing)
 	if (err == EACCES && !stat(node, &st))
 		return pn_fail(err,
 			"%s is owned by %u:%u with mode %04o, and this process (uid %u) may not "
-			"open it; as root: "
-			"chmod 0666 %s (it gives no access to a device by itself)",
+			"open it; as root: pinion grant DEVICE --user %u, of the device that is to "
+			"be used, or for all users, as it gives no access to a device by itself: "
+			"chmod 0666 %s",
 			node, (unsigned int)st.st_uid, (unsigned int)st.st_gid,
-			(unsigned int)st.st_mode & 07777u, (unsigned int)geteuid(), node);
+			(unsigned int)st.st_mode & 07777u, (unsigned int)geteuid(),
+			(unsigned int)geteuid(), node);
 	if (err == EPERM)
 		return pn_fail(err,
 			"%s may not be opened: a container must allow the device (--device %s)",

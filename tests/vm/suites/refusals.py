@@ -55,7 +55,7 @@ def test_other_driver():
     card = CARDS[0]
     unbind(card)
     driver = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{card}/driver"))
-    refused(["-a", card], 1, driver, "vfio-pci", card)
+    refused(["-a", card], 1, driver, "vfio-pci", f"as root: pinion bind {card}")
     equal(os.path.basename(os.readlink(f"/sys/bus/pci/devices/{card}/driver")), driver, "the driver it has")
     bind(card)
     nothing_left(card)
@@ -65,7 +65,7 @@ def test_no_driver():
     card = CARDS[0]
     with open(f"/sys/bus/pci/devices/{card}/driver/unbind", "w", encoding="ascii") as file:
         file.write(card)
-    refused(["-a", card], 1, card, "vfio-pci")
+    refused(["-a", card], 1, card, "vfio-pci", f"as root: pinion bind {card}")
     bind(card)
     nothing_left(card)
 
@@ -81,17 +81,26 @@ def test_no_driver_for_it():
 def test_permission(card):
     group = os.path.basename(os.readlink(f"/sys/bus/pci/devices/{card}/iommu_group"))
     os.chown(f"/dev/vfio/{group}", 0, 0)
-    refused(["-a", card, "--dma", "iommufd-compat,type1"], 1, f"/dev/vfio/{group}", "0600|600", "SUBSYSTEM==",
-            "chown 1000")
+    refused(["-a", card, "--dma", "iommufd-compat,type1"], 1, f"/dev/vfio/{group}", "0600|600",
+            f"as root: pinion grant {card} --user 1000 ")
     bind(card)
     # The device's own node, where there is one: another has to be open to the user, or there is no such backend.
     if not backends().get("iommufd", "no"):
         node = f"/dev/vfio/devices/{os.listdir(f'/sys/bus/pci/devices/{card}/vfio-dev')[0]}"
         bind(NICS[1])
         os.chown(node, 0, 0)
-        refused(["-a", card, "--dma", "iommufd"], 1, node, "0600|600", "SUBSYSTEM==", "chown 1000")
+        refused(["-a", card, "--dma", "iommufd"], 1, node, "0600|600",
+                f"as root: pinion grant {card} --user 1000 ")
         unbind(NICS[1])
         bind(card)
+    nothing_left(card)
+
+
+def test_vf_token(card):
+    """One for a card that has no virtual functions and is none reaches the kernel, which says so."""
+    way = [name for name in ("type1", "iommufd-compat") if not backends()[name]][0]
+    refused(["-a", f"{card},vf-token=2ab74924-c335-45f4-9b16-8569e5b08258", "--dma", way], 1,
+            f"{card} takes no VF token")
     nothing_left(card)
 
 
@@ -120,7 +129,7 @@ def test_not_viable():
     # iommufd claims the group when the device is opened; both must name the device in the way.
     for backend, reason in backends().items():
         if not reason:
-            refused(["-a", cards[0], "--dma", backend], 1, cards[1], "group")
+            refused(["-a", cards[0], "--dma", backend], 1, cards[1], f"pinion bind --group {cards[0]}")
     bind(cards[1])
     done = run(*as_user([TESTPMD, "--forward", "io", "--duration", "0.2", *cards_of(cards)], 8 * MIB))
     equal(done.returncode, 0, f"both cards of the group together: {done.stderr}")
@@ -177,6 +186,7 @@ def main():
     suite.run("device bound to no driver", test_no_driver)
     suite.run("device that no driver knows", test_no_driver_for_it)
     suite.run("no permission on the group node", test_permission, CARDS[0])
+    suite.run("VF token of a card that takes none", test_vf_token, CARDS[0])
     suite.run("group open already", test_busy, CARDS[0])
     suite.run("group that is not viable", test_not_viable)
     suite.run("no hugepages", test_no_hugepages, CARDS[0])
