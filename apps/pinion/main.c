@@ -31,6 +31,7 @@ static const struct command commands[] = {
 	{"vf", "make virtual functions of a device, and remove them", vf_help, vf_run},
 	{"status", "what is bound, granted, open and pinned, and what a crash left", status_help,
 		status_run},
+	{"inspect", "what the pages of a process are", inspect_help, inspect_run},
 	{"help", "what a command does and takes", help_help, help_run},
 };
 
