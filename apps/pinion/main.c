@@ -24,6 +24,8 @@ static const struct command commands[] = {
 		plan_help, plan_run},
 	{"hugepages", "how many there are and are free; as root: reserve more", hugepages_help,
 		hugepages_run},
+	{"doctor", "what is in the way of a program of yours, and what mends it", doctor_help,
+		doctor_run},
 	{"bind", "take devices from the kernel's drivers, for VFIO", bind_help, bind_run},
 	{"unbind", "give them back to the drivers they came from", unbind_help, unbind_run},
 	{"grant", "let a user or a group open devices that are bound", grant_help, grant_run},
@@ -52,7 +54,8 @@ static void list_commands(FILE *out)
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
 	fputs("\n'pinion help COMMAND' shows the options of one; 'pinion --version' the version.\n"
-	      "Exit status: 0 if all went well, 2 if the command line makes no sense, else 1.\n",
+	      "Exit status: 0 if all went well, 2 if the command line makes no sense, else 1;\n"
+	      "doctor has more.\n",
 		out);
 }
 
