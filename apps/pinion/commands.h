@@ -30,6 +30,8 @@ int revoke_run(const struct command *command, int argc, char **argv);
 int vf_run(const struct command *command, int argc, char **argv);
 int status_run(const struct command *command, int argc, char **argv);
 int inspect_run(const struct command *command, int argc, char **argv);
+int cdi_run(const struct command *command, int argc, char **argv);
+int oci_run(const struct command *command, int argc, char **argv);
 
 extern const char devices_help[];
 extern const char backends_help[];
@@ -44,6 +46,8 @@ extern const char revoke_help[];
 extern const char vf_help[];
 extern const char status_help[];
 extern const char inspect_help[];
+extern const char cdi_help[];
+extern const char oci_help[];
 
 /* The next option of a command, as getopt_long() gives it; 'h' and what it does not know are dealt
  * with here: then *status is set and the command returns it. -1: no more. */

@@ -34,6 +34,10 @@ static const struct command commands[] = {
 	{"status", "what is bound, granted, open and pinned, and what a crash left", status_help,
 		status_run},
 	{"inspect", "what the pages of a process are", inspect_help, inspect_run},
+	{"cdi", "devices for containers by name, for podman, docker, containerd, CRI-O", cdi_help,
+		cdi_run},
+	{"oci", "what a container with devices needs, as part of an OCI configuration", oci_help,
+		oci_run},
 	{"help", "what a command does and takes", help_help, help_run},
 };
 
