@@ -25,18 +25,20 @@ static json_t *make_config(const struct options *o)
 
 	for (size_t i = 0; i < o->device_count; i++)
 		json_array_append_new(devices, json_text(o->devices[i]));
-	return json_pack("{s:o, s:s, s:o, s:s, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:b, s:i, "
+	return json_pack("{s:o, s:s, s:o, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:o, s:o, "
+			 "s:o, s:b, s:i, "
 			 "s:i, s:o, s:f, s:f, s:f}",
 		"allow", devices, "dma", o->backend ? o->backend : "auto", "node",
 		json_text(o->node), "forward", o->mode->name, "burst", (int)o->burst, "rxd",
-		(int)o->rxd, "txd", (int)o->txd, "pool", json_count(o->pool ? o->pool : UINT64_MAX),
-		"mem_bytes", json_count(o->mem ? o->mem : UINT64_MAX), "page_size",
+		(int)o->rxd, "txd", (int)o->txd, "rxq", (int)o->rxq, "txq", (int)o->txq, "pool",
+		json_count(o->pool ? o->pool : UINT64_MAX), "mem_bytes",
+		json_count(o->mem ? o->mem : UINT64_MAX), "page_size",
 		json_count(o->page_size ? o->page_size : UINT64_MAX), "hugetlbfs",
-		json_text(o->hugetlbfs), "mtu", json_count(o->mtu ? o->mtu : UINT64_MAX),
-		"promiscuous", (int)o->promiscuous, "frame_size", (int)o->frame_size, "tx_first",
-		(int)o->tx_first, "count", json_count(o->count ? o->count : UINT64_MAX),
-		"duration_s", seconds(o->duration_ms), "warmup_s", seconds(o->warmup_ms),
-		"stats_period_s", seconds(o->period_ms));
+		json_text(o->hugetlbfs), "module_pin", json_text(o->module_pin), "mtu",
+		json_count(o->mtu ? o->mtu : UINT64_MAX), "promiscuous", (int)o->promiscuous,
+		"frame_size", (int)o->frame_size, "tx_first", (int)o->tx_first, "count",
+		json_count(o->count ? o->count : UINT64_MAX), "duration_s", seconds(o->duration_ms),
+		"warmup_s", seconds(o->warmup_ms), "stats_period_s", seconds(o->period_ms));
 }
 
 static json_t *make_environment(void)
@@ -116,6 +118,22 @@ static json_t *make_link(const struct pn_port_link *link)
 		(int)link->full_duplex, "speed_mbps", (json_int_t)link->speed_mbps);
 }
 
+/* All counters of a port by name. */
+static json_t *make_xstats(const struct port *port)
+{
+	int count = pn_port_get_xstats(port->port, NULL, 0);
+	struct pn_port_xstat *all = count > 0 ? calloc((size_t)count, sizeof(*all)) : NULL;
+	json_t *object = json_object();
+
+	if (all && pn_port_get_xstats(port->port, all, (unsigned int)count) == count) {
+		for (int i = 0; i < count; i++)
+			json_object_set_new(
+				object, all[i].name, json_integer((json_int_t)all[i].value));
+	}
+	free(all);
+	return object;
+}
+
 static json_t *make_port(struct testpmd *t, unsigned int i)
 {
 	const struct port *port = &t->ports[i];
@@ -124,13 +142,15 @@ static json_t *make_port(struct testpmd *t, unsigned int i)
 	/* A software port has none. */
 	if (port->pci.vendor)
 		snprintf(id, sizeof(id), "%04x:%04x", port->pci.vendor, port->pci.device);
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o}",
+	return json_pack(
+		"{s:i, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s, s:i, s:i, s:o, s:o, s:o, s:o}",
 		"port", (int)i, "address", port->info.name, "id", id, "device", port->info.device,
-		"driver", port->info.driver, "iommu_group", json_number(port->pci.iommu_group),
-		"numa_node", json_number(port->info.numa_node), "mac",
-		format_mac(mac, port->info.mac), "mtu", (int)port->info.mtu, "peer",
+		"driver", port->info.driver, "note", json_text(port->info.note), "iommu_group",
+		json_number(port->pci.iommu_group), "numa_node", json_number(port->info.numa_node),
+		"mac", format_mac(mac, port->info.mac), "mtu", (int)port->info.mtu, "peer",
 		(int)port->peer, "link", make_link(&port->link), "counters",
-		make_counts(&port->stats, port->tx_dropped), "mean", make_rates(&t->stats.mean[i]));
+		make_counts(&port->stats, port->tx_dropped), "mean", make_rates(&t->stats.mean[i]),
+		"xstats", make_xstats(port));
 }
 
 static json_t *make_ports(struct testpmd *t)
@@ -153,6 +173,27 @@ static json_t *make_totals(struct testpmd *t)
 		"dropped", (json_int_t)totals.dropped, "consumed", (json_int_t)totals.consumed);
 	return json_pack(
 		"{s:o, s:o}", "flow", flow, "counters", make_counts(&totals.ports, totals.dropped));
+}
+
+/* null for the program's own thread, which runs where it likes. */
+static json_t *make_cores(struct testpmd *t)
+{
+	json_t *cores = json_array();
+
+	for (unsigned int n = 0; n < t->core_count; n++) {
+		const struct core *core = &t->cores[n];
+		const bool own = t->options.cpu_count;
+
+		json_array_append_new(cores,
+			json_pack("{s:o, s:i, s:i, s:i, s:i, s:f}", "cpu",
+				json_count(own ? t->options.cpus[n] : UINT64_MAX), "first_port",
+				(int)(core->first % t->port_count), "ports",
+				(int)(core->count < t->port_count ? core->count : t->port_count),
+				"first_queue", (int)(core->first / t->port_count), "queues",
+				(int)core->count, "cpu_s",
+				(double)core->cpu_ns / (double)NS_PER_SEC));
+	}
+	return cores;
 }
 
 static json_t *make_samples(struct testpmd *t)
@@ -191,11 +232,12 @@ json_t *document_make(struct testpmd *t)
 	const struct stats *s = &t->stats;
 
 	return json_pack(
-		"{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:s, s:o, s:I, s:o}",
+		"{s:s, s:b, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:f, s:f, s:s, s:o, s:I, "
+		"s:o}",
 		"schema", SCHEMA, "ok", 1, "version", pn_version(), "config",
 		make_config(&t->options), "environment", make_environment(), "domain",
 		make_domain(t), "memory", make_memory(t), "ports", make_ports(t), "totals",
-		make_totals(t), "duration_s",
+		make_totals(t), "cores", make_cores(t), "duration_s",
 		(double)(s->end_ns - s->start_ns) / (double)NS_PER_SEC, "cpu_s",
 		(double)s->cpu_ns / (double)NS_PER_SEC, "measured_s", s->mean_seconds, "ended_by",
 		stop_text(t), "samples", make_samples(t), "samples_lost",

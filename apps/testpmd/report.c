@@ -156,8 +156,18 @@ void report_link_wait(struct testpmd *t, unsigned int up, unsigned int seconds)
 	fflush(t->out);
 }
 
+/* How ports do it that have a choice: known once they are started. */
+static void report_notes(struct testpmd *t)
+{
+	for (unsigned int i = 0; i < t->port_count; i++) {
+		if (*t->ports[i].info.note)
+			fprintf(t->out, "Port %u: %s\n", i, t->ports[i].info.note);
+	}
+}
+
 void report_links(struct testpmd *t)
 {
+	report_notes(t);
 	fprintf(t->out, "\nLinks\n");
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		const struct port *port = &t->ports[i];
@@ -187,6 +197,23 @@ static void report_way(struct testpmd *t, unsigned int i)
 		fprintf(t->out, "  port %-6u -> port %u\n", i, peer);
 }
 
+static void report_core(struct testpmd *t, unsigned int n)
+{
+	const struct core *core = &t->cores[n];
+	unsigned int last = core->first + core->count - 1;
+
+	fprintf(t->out, "  core %-6u ", t->options.cpus[n]);
+	if (t->stream_count == t->port_count) {
+		fprintf(t->out, core->count > 1 ? "ports %u to %u\n" : "port %u\n", core->first,
+			last);
+		return;
+	}
+	for (unsigned int i = core->first; i <= last; i++)
+		fprintf(t->out, "%sport %u queue %u", i > core->first ? ", " : "",
+			i % t->port_count, i / t->port_count);
+	fputc('\n', t->out);
+}
+
 void report_forwarding(struct testpmd *t)
 {
 	const struct options *o = &t->options;
@@ -202,6 +229,9 @@ void report_forwarding(struct testpmd *t)
 		o->mode->summary, o->burst, *text ? text : end);
 	for (unsigned int i = 0; i < t->port_count; i++)
 		report_way(t, i);
+	for (unsigned int n = 0; n < o->cpu_count; n++) {
+		report_core(t, n);
+	}
 	if (o->tx_first)
 		fprintf(t->out, "  first, %" PRIu32 " burst%s of generated frames from each port\n",
 			o->tx_first, o->tx_first == 1 ? "" : "s");

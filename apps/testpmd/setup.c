@@ -63,6 +63,33 @@ static bool backend_exists(const char *name, size_t len)
 	return false;
 }
 
+/* The cards by their whole addresses, all at once. */
+static int create_brokered_domain(struct testpmd *t)
+{
+	const struct options *o = &t->options;
+	struct pn_broker_request request = {.backend = o->backend};
+	const char **addresses = calloc(t->port_count, sizeof(*addresses));
+	int err;
+
+	if (!addresses)
+		return fail(t, -ENOMEM, "out of memory");
+	for (unsigned int i = 0; i < t->port_count; i++) {
+		if (*t->ports[i].pci.address)
+			addresses[request.device_count++] = t->ports[i].pci.address;
+	}
+	request.devices = addresses;
+	err = pn_broker_connect(&t->broker, o->broker_socket);
+	if (err)
+		t->broker = NULL;
+	else
+		err = pn_broker_domain(t->broker, &request, NULL, &t->domain);
+	free(addresses);
+	if (!err)
+		return 0;
+	t->domain = NULL;
+	return fail(t, err, "--broker: %s", pn_error());
+}
+
 static int create_domain(struct testpmd *t)
 {
 	const struct options *o = &t->options;
@@ -95,9 +122,11 @@ static struct pn_pool_opts pool_opts(const struct testpmd *t)
 	const struct options *o = &t->options;
 	struct pn_pool_opts opts = {.count = o->pool, .data_room = data_room(o)};
 
-	/* Full rings, a burst on its way and one held back per port, and some for a cache. */
+	/* Full rings, a burst on its way and one held back per queue, and some for the caches. */
 	if (!opts.count)
-		opts.count = t->port_count * (uint32_t)(o->rxd + o->txd + 2 * o->burst) + 512;
+		opts.count = t->port_count * ((uint32_t)o->rxq * o->rxd + o->txq * o->txd +
+						     2 * options_queues(o) * o->burst) +
+			     512 * (o->cpu_count + 1);
 	return opts;
 }
 
@@ -107,7 +136,8 @@ static uint64_t ring_bytes(const struct testpmd *t)
 	const struct options *o = &t->options;
 	const uint64_t descriptor = 32, extra = 2 * PN_PAGE_4K;
 
-	return t->port_count * ((uint64_t)(o->rxd + o->txd) * descriptor + extra);
+	return t->port_count *
+	       (((uint64_t)o->rxq * o->rxd + (uint64_t)o->txq * o->txd) * descriptor + extra);
 }
 
 static uint64_t memory_needed(const struct testpmd *t)
@@ -151,11 +181,29 @@ static int create_region(struct testpmd *t)
 	return 0;
 }
 
+static int pin_region(struct testpmd *t)
+{
+	struct pn_region_pin_opts opts = {0};
+	int err;
+
+	if (!t->options.module_pin)
+		return 0;
+	if (!strcmp(t->options.module_pin, "user"))
+		opts.charge = PN_REGION_PIN_USER;
+	err = pn_region_pin(&t->region_pin, t->region, &opts);
+	if (!err)
+		return 0;
+	t->region_pin = NULL;
+	return fail(t, err, "memory: %s", pn_error());
+}
+
 static int create_memory(struct testpmd *t)
 {
 	struct pn_region_info info;
 	int err = create_region(t);
 
+	if (!err)
+		err = pin_region(t);
 	if (err)
 		return err;
 	pn_region_get_info(t->region, &info);
@@ -189,8 +237,10 @@ static int open_ports(struct testpmd *t)
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		struct port *port = &t->ports[i];
 		const char *spec = *port->pci.address ? port->pci.address : t->options.devices[i];
-		int err = pn_port_open(&port->port, spec, &opts);
+		int err;
 
+		opts.vf_token = t->options.tokens[i].given ? t->options.tokens[i].bytes : NULL;
+		err = pn_port_open(&port->port, spec, &opts);
 		if (err) {
 			port->port = NULL;
 			return fail_port(t, i, err);
@@ -216,7 +266,13 @@ static int create_pool(struct testpmd *t)
 static int configure_port(struct testpmd *t, unsigned int i)
 {
 	const struct options *o = &t->options;
-	struct pn_port_conf conf = {.rxd = o->rxd, .txd = o->txd, .rx_pool = t->pool};
+	struct pn_port_conf conf = {
+		.rxd = o->rxd,
+		.txd = o->txd,
+		.rx_pool = t->pool,
+		.rx_queues = o->rxq,
+		.tx_queues = o->txq,
+	};
 	struct pn_port *port = t->ports[i].port;
 	int err;
 
@@ -240,6 +296,8 @@ static int configure_port(struct testpmd *t, unsigned int i)
 
 static int start_ports(struct testpmd *t)
 {
+	int fd;
+
 	for (unsigned int i = 0; i < t->port_count; i++) {
 		int err = configure_port(t, i);
 
@@ -249,6 +307,10 @@ static int start_ports(struct testpmd *t)
 		if (err)
 			return fail_port(t, i, err);
 		t->ports[i].started = true;
+		/* A port without an interrupt is waited for in another way. */
+		if (t->options.wait && pn_port_irq_enable(t->ports[i].port, &fd) &&
+			t->options.verbose)
+			complain("%s", pn_error());
 		pn_port_get_info(t->ports[i].port, &t->ports[i].info);
 	}
 	return 0;
@@ -290,7 +352,7 @@ int setup(struct testpmd *t)
 	if (err)
 		return err;
 	report_title(t);
-	err = create_domain(t);
+	err = t->options.broker ? create_brokered_domain(t) : create_domain(t);
 	if (err)
 		return err;
 	report_domain(t);
@@ -344,10 +406,12 @@ void teardown(struct testpmd *t)
 		pn_region_get_info(t->region, &info);
 		check(t, pn_domain_unmap(t->domain, t->iova, info.size), "unmapping the memory");
 	}
+	check(t, pn_region_unpin(t->region_pin), "giving the memory's pin back");
 	if (t->region)
 		check(t, pn_region_destroy(t->region), "releasing the memory");
 	if (t->domain)
 		check(t, pn_domain_destroy(t->domain), "releasing the domain");
+	pn_broker_close(t->broker);
 	pn_pins_report_free(t->pins);
 	free(t->ports);
 }

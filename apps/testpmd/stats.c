@@ -248,10 +248,11 @@ static void add_port(struct pn_port_stats *sum, const struct pn_port_stats *port
 void stats_totals(const struct testpmd *t, struct totals *totals)
 {
 	*totals = (struct totals){0};
-	for (unsigned int i = 0; i < t->port_count; i++) {
+	for (unsigned int i = 0; i < t->port_count; i++)
+		add_port(&totals->ports, &t->ports[i].stats);
+	for (unsigned int i = 0; i < t->stream_count; i++) {
 		const struct stream *stream = &t->streams[i];
 
-		add_port(&totals->ports, &t->ports[i].stats);
 		totals->received += stream->received;
 		totals->generated += stream->generated;
 		totals->sent += stream->sent;

@@ -42,8 +42,10 @@ struct testpmd {
 	struct options options;
 	FILE *out; /* for people: stdout, unless that carries the JSON document */
 
+	struct pn_broker *broker;
 	struct pn_domain *domain;
 	struct pn_region *region;
+	struct pn_pinned_region *region_pin; /* by the companion module, if asked for */
 	struct pn_heap *heap;
 	struct pn_pool *pool;
 	uint64_t iova; /* of the region */
@@ -51,8 +53,10 @@ struct testpmd {
 
 	struct port *ports;
 	unsigned int port_count;
-	struct stream *streams; /* one a port */
-	uint64_t budget;        /* packets still wanted */
+	struct stream *streams; /* of queue 0 one for each port, then of queue 1, ... */
+	unsigned int stream_count;
+	struct core *cores; /* loops over them */
+	unsigned int core_count;
 
 	struct clock clock;
 	struct stats stats;
