@@ -84,8 +84,10 @@ def main():
         if done.returncode == 0:
             done = run(program, env={**os.environ, "LD_LIBRARY_PATH": os.path.dirname(library)})
             test("and runs", done.returncode == 0 and done.stdout.endswith(" 12288\n"), done.stdout)
-        for name in ("pinion", "pinion-testpmd"):
-            test(f"{name} is installed", [p for p in paths if p.endswith(f"/bin/{name}")], paths)
+        for name in ("bin/pinion", "bin/pinion-testpmd", "pinion/seccomp.json", "image/make-rootfs",
+                     "kubernetes/pod-cdi.yaml", "systemd/system/pinion-testpmd@.service", "man1/pinion-cdi.1",
+                     "completions/pinion", "completions/pinion-testpmd"):
+            test(f"{name} is installed", [p for p in paths if p.endswith(f"/{name}")], paths)
     print(f"1..{count}")
     return 1 if failed else 0
 
