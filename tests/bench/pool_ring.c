@@ -3,13 +3,19 @@
  * What a get and a put of a pool's buffers cost, and an enqueue and a dequeue of a ring: cycles of
  * the time stamp counter for each object. Compiled twice, against Pinion and (WITH_DPDK) against
  * libdpdk; tests/bench/vs-dpdk runs the two in turn. Every object that goes through is looked at:
- * one that was skipped or came twice ends the program with a complaint.
+ * one that was skipped or came twice ends the program with a complaint. With "-- A B" at the end of
+ * its arguments: rings from processor A to processor B instead, and what a cache line takes there
+ * and back, which is what bounds them.
  */
 #include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <x86intrin.h>
 
 #define OBJECTS   4096u
@@ -196,9 +202,142 @@ static inline __attribute__((always_inline)) void time_ring(const char *name, un
 	print_median(name, n, cycles);
 }
 
+/* Between two processors: the other thread's, and what the two share. */
+#define BULK 32u
+
+static int other_cpu;
+static struct {
+	_Alignas(128) uint64_t there;
+	_Alignas(128) uint64_t back;
+} line;
+
+static void pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET((size_t)cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set)) {
+		fprintf(stderr, "no processor %d\n", cpu);
+		exit(2);
+	}
+}
+
+static void *answer(void *arg)
+{
+	pin(other_cpu);
+	for (uint64_t i = 1; i <= (uint64_t)BLOCKS * ROUNDS; i++) {
+		while (__atomic_load_n(&line.there, __ATOMIC_ACQUIRE) != i)
+			_mm_pause();
+		__atomic_store_n(&line.back, i, __ATOMIC_RELEASE);
+	}
+	return arg;
+}
+
+static void *produce(void *arg)
+{
+	void *items[BULK] __attribute__((aligned(64)));
+	uintptr_t next = 1;
+
+	pin(other_cpu);
+	for (unsigned int round = 0; round < BLOCKS * ROUNDS; round++) {
+		for (unsigned int i = 0; i < BULK; i++)
+			items[i] = (void *)next++;
+		while (!enqueue(items, BULK))
+			_mm_pause();
+	}
+	return arg;
+}
+
+static pthread_t start(void *(*run)(void *))
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, run, NULL)) {
+		fprintf(stderr, "no thread\n");
+		exit(2);
+	}
+	return thread;
+}
+
+static void time_line(double ticks_per_ns)
+{
+	pthread_t thread = start(answer);
+	uint64_t next = 1;
+
+	for (unsigned int block = 0; block < BLOCKS; block++) {
+		uint64_t begun = __rdtsc();
+
+		for (unsigned int i = 0; i < ROUNDS; i++, next++) {
+			__atomic_store_n(&line.there, next, __ATOMIC_RELEASE);
+			while (__atomic_load_n(&line.back, __ATOMIC_ACQUIRE) != next)
+				_mm_pause();
+		}
+		cycles[block] = (double)(__rdtsc() - begun) / ROUNDS / ticks_per_ns;
+	}
+	pthread_join(thread, NULL);
+	print_median("line-ns", 1, cycles);
+}
+
+static void time_two_ring(const char *name)
+{
+	pthread_t thread = start(produce);
+	void *items[BULK] __attribute__((aligned(64)));
+	uintptr_t next = 1;
+
+	for (unsigned int block = 0; block < BLOCKS; block++) {
+		uint64_t begun = __rdtsc();
+
+		for (unsigned int round = 0; round < ROUNDS; round++) {
+			while (!dequeue(items, BULK))
+				_mm_pause();
+			for (unsigned int i = 0; i < BULK; i++) {
+				if (items[i] != (void *)next++)
+					skipped(name);
+			}
+		}
+		cycles[block] = (double)(__rdtsc() - begun) / ROUNDS / BULK;
+	}
+	pthread_join(thread, NULL);
+	print_median(name, BULK, cycles);
+}
+
+static double measure_ticks_per_ns(void)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	struct timespec from, to;
+	uint64_t ticks = __rdtsc();
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	nanosleep(&pause, NULL);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	ticks = __rdtsc() - ticks;
+	return (double)ticks /
+	       ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec));
+}
+
+static void time_two(const char *here, const char *there)
+{
+	pin(atoi(here));
+	other_cpu = atoi(there);
+	time_line(measure_ticks_per_ns());
+	make_ring(1);
+	time_two_ring("two-single");
+	make_ring(0);
+	time_two_ring("two-multi");
+}
+
 int main(int argc, char **argv)
 {
+	/* Before DPDK has changed them. */
+	const bool two = argc > 3 && strcmp(argv[argc - 3], "--") == 0;
+
 	set_up(argc, argv);
+	if (two) {
+		time_two(argv[argc - 2], argv[argc - 1]);
+		return 0;
+	}
+	printf("ticks-per-ns %.4f\n", measure_ticks_per_ns());
 	time_pool(32);
 	time_pool(8);
 	make_ring(1);
