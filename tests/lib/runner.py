@@ -25,6 +25,7 @@ class Tap:
     def __init__(self, runner, suite):
         self.runner, self.suite = runner, suite
         self.seen, self.plan, self.said = 0, None, []
+        self.start = time.monotonic()
 
     def line(self, line):
         if match := PLAN.match(line):
@@ -35,6 +36,7 @@ class Tap:
             self.said.append(line)
             return
         self.seen += 1
+        seconds, self.start = time.monotonic() - self.start, time.monotonic()
         title = f"{self.suite}: {match.group(3)}"
         skip = SKIP.search(match.group(3))
         if skip and match.group(1):
@@ -46,7 +48,7 @@ class Tap:
         elif skip:
             self.runner.skip(SKIP.sub("", title).strip(), skip.group(1))
         else:
-            self.runner.ok(title)
+            self.runner.ok(title, seconds)
         self.said = []
 
 
@@ -188,10 +190,10 @@ class Runner:
     def heading(self, text):
         self.say(f"== {text}  [{time.monotonic() - self.start:.0f} s]")
 
-    def ok(self, name):
+    def ok(self, name, seconds=0.0):
         self.passed += 1
         if self.verbose:
-            self.say(f"   ok      {name}")
+            self.say(f"   ok      {name}" + (f"  ({seconds:.1f} s)" if seconds >= 1 else ""))
 
     def fail(self, name, text=""):
         self.failed += 1

@@ -125,7 +125,7 @@ class Machine(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b""))
 
     def test_panic(self):
-        done = run("--", "sh", "-c", "echo before; echo c >/proc/sysrq-trigger; sleep 60")
+        done = run("--", "sh", "-c", "echo before; sleep 1; echo c >/proc/sysrq-trigger; sleep 60")
         self.assertEqual(done.returncode, 125)
         self.assertIn(b"before\n", done.stdout)
         self.assertRegex(done.stderr.decode(), r"panic in the log|oops in the log|BUG in the log")

@@ -38,7 +38,6 @@ class Suite:
         if self.only and self.only not in name:
             return
         self.count += 1
-        start = time.monotonic()
         try:
             function(*args, **kwargs)
             line = f"ok {self.count} - {name}"

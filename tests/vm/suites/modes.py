@@ -143,15 +143,19 @@ def main():
     bind(*CARDS, *LEGACY)
     available = [name for name, reason in backends().items() if not reason]
     for backend in available:
+        # A mode is the same on every backend: but with --long one of them passes packets on each.
+        every = backend == available[0] or bool(os.environ.get("PINION_LONG"))
         for model, card, peers in (("82574L", CARDS[0], PEERS), ("82540EM", LEGACY[0], LEGACY_PEERS)):
             tag = f"{backend}, {model}"
-            suite.run(f"{tag}: txonly", test_txonly, card, peers, backend)
-            suite.run(f"{tag}: rxonly", test_rxonly, card, peers, backend)
             suite.run(f"{tag}: macswap", test_macswap, card, peers, backend)
-            suite.run(f"{tag}: unicast filter", test_filter, card, peers, backend)
-            suite.run(f"{tag}: every frame length", test_sizes, card, peers, backend)
-        suite.run(f"{backend}: SIGINT", test_signals, CARDS, backend, signal.SIGINT)
-        suite.run(f"{backend}: SIGTERM", test_signals, CARDS, backend, signal.SIGTERM)
+            if every:
+                suite.run(f"{tag}: txonly", test_txonly, card, peers, backend)
+                suite.run(f"{tag}: rxonly", test_rxonly, card, peers, backend)
+                suite.run(f"{tag}: unicast filter", test_filter, card, peers, backend)
+                suite.run(f"{tag}: every frame length", test_sizes, card, peers, backend)
+        if every:
+            suite.run(f"{backend}: SIGINT", test_signals, CARDS, backend, signal.SIGINT)
+            suite.run(f"{backend}: SIGTERM", test_signals, CARDS, backend, signal.SIGTERM)
         sizes = (("4K", "6M", 4096), ("2M", "6M", 2 * MIB), ("1G", "1G", 1 << 30))
         for size in sizes:
             backing = ("memfd", []) if size[0] == "4K" else ("hugetlb-memfd", [])
