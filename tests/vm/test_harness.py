@@ -86,6 +86,20 @@ class KernelLog(unittest.TestCase):
     def test_dma_fault_lines_belong_together(self):
         self.assertEqual(self.kinds(FAULT), ["DMA fault"])
 
+    def test_line_of_another_processor_between_those_of_a_fault(self):
+        between = FAULT[:1] + ["[    9.000001] hrtimer: interrupt took 5102304 ns"] + FAULT[1:]
+        self.assertEqual(self.kinds(between), ["DMA fault"])
+        self.assertEqual(self.kinds(between, [r"DMA Read.*00:03\.0"]), [])
+        self.assertEqual(self.kinds(FAULT[:1] + between, [r"DMA Read.*00:03\.0"]), [])
+
+    def test_faults_are_seen_where_no_line_tells_which(self):
+        self.assertEqual(self.kinds(FAULT[:1]), ["DMA fault"])
+
+    def test_expected_fault_excuses_no_other(self):
+        other = [FAULT[1].replace("00:03.0", "00:04.0")]
+        for lines in (FAULT[:2] + other, FAULT[:1] + other + FAULT[1:]):
+            self.assertEqual(self.kinds(lines, [r"DMA Read.*00:03\.0"]), ["DMA fault"])
+
     def test_expected_by_any_line_of_the_complaint(self):
         self.assertEqual(self.kinds(FAULT, [r"DMA Read.*00:03\.0"]), [])
         self.assertEqual(self.kinds(FAULT, [r"DMA Write"]), ["DMA fault"])

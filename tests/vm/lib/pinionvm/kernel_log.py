@@ -23,6 +23,9 @@ RULES = [
     ("bad module", r"module verification failed: .*rejected|disagrees about version of symbol", None),
 ]
 _RULES = [(kind, re.compile(start), re.compile(end) if end else None) for kind, start, end in RULES]
+# It says only that there are faults, each of which has a line of its own, and other processors' lines can come between.
+_ANNOUNCES = re.compile(r"DMAR: DRHD: handling fault status")
+_FAULT = re.compile(r"DMAR: \[")
 _STAMP = re.compile(r"^(<\d+>)?\[\s*\d+\.\d+\](\[[^\]]*\])? ?")
 MAX_LINES = 80
 CONTEXT_BEFORE = 3
@@ -55,13 +58,16 @@ def _kind(line):
 def scan(lines, expected=()):
     """The complaints in a log that none of the expected patterns matches."""
     found, current, end, recent = [], None, None, []
+    told = any(_FAULT.search(line) for line in lines)
     for raw in lines:
         line = raw.rstrip("\r\n")
         bare = _STAMP.sub("", line)
         kind, kind_end = _kind(bare)
+        if told and _ANNOUNCES.search(bare):
+            kind = None
         if current is not None:
-            if end is None and kind != current.kind:
-                current = None          # single lines go on while they are of a kind
+            if end is None and (kind != current.kind or kind == "DMA fault"):
+                current = None          # single lines go on while they are of a kind; each fault is one for itself
             elif end is not None and len(current.lines) >= MAX_LINES:
                 current = None
         if current is not None:
