@@ -52,6 +52,11 @@ class Tap:
         self.said = []
 
 
+def without_passed(output):
+    """What there is to read when a suite ends badly: the tests that passed are not it."""
+    return "\n".join(line for line in output.splitlines() if not line.startswith("ok "))[-6000:]
+
+
 def default_jobs():
     """Two where there are processors and memory for two of the largest virtual machines."""
     available = next(int(line.split()[1]) for line in open("/proc/meminfo", encoding="ascii")
@@ -253,9 +258,9 @@ class Runner:
         count = Tap(self, name)
         status, output = self.command(command, timeout, env, count.line)
         if status is None:
-            self.fail(f"{name}: ends in time", f"{output[-6000:]}\nno end after {timeout} s")
+            self.fail(f"{name}: ends in time", f"no end after {timeout} s\n{without_passed(output)}")
         elif status != 0 and self.failed == before[1]:
-            self.fail(f"{name}: ends well", f"{output[-6000:]}\nexit status {status}")
+            self.fail(f"{name}: ends well", f"exit status {status}\n{without_passed(output)}")
         elif count.plan is not None and count.plan != count.seen:
             self.fail(f"{name}: runs all its tests", f"{count.seen} of {count.plan} tests ran")
         elif count.seen == 0 and not may_be_empty:

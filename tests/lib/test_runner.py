@@ -130,6 +130,15 @@ class Together(unittest.TestCase):
         self.assertEqual(self.runner.failures, ["quick: d", "alone"])
         self.assertEqual(self.runner.finish(), 1)
 
+    def test_a_bad_end_is_told_first(self):
+        """What of a long output is shown somewhere can be cut: why it failed comes before what was said, without the
+        tests that passed."""
+        tests = "i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo ok $i - a; done; "
+        self.runner.together([self.tap("suite", tests + "echo vm: went down; exit 3")])
+        said = [line.strip() for line in self.out.getvalue().splitlines()]
+        self.assertEqual(said[said.index("FAILED  suite: ends well"):][:3],
+                         ["FAILED  suite: ends well", "exit status 3", "vm: went down"])
+
     def test_the_first_is_shown_as_it_goes(self):
         with tempfile.TemporaryDirectory() as place:
             file = os.path.join(place, "go")
