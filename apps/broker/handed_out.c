@@ -92,6 +92,14 @@ static void read_boot(char boot[40])
 		fclose(file);
 }
 
+/* Which namespace the numbers of processes are of; 0: not known. */
+static json_int_t pid_namespace(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) ? 0 : (json_int_t)st.st_ino;
+}
+
 /*
  * Write
  */
@@ -126,9 +134,10 @@ static json_t *make_document(const struct ledger *ledger)
 		}
 	}
 	read_boot(boot);
-	return json_pack("{s:i, s:s, s:I, s:I, s:I, s:o}", "version", VERSION, "boot", boot, "pid",
-		(json_int_t)getpid(), "start", (json_int_t)peer_start_of(getpid()), "taken_back",
-		(json_int_t)ledger->taken_back, "leases", leases);
+	return json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:o}", "version", VERSION, "boot", boot,
+		"pid", (json_int_t)getpid(), "start", (json_int_t)peer_start_of(getpid()),
+		"pid_namespace", pid_namespace(), "taken_back", (json_int_t)ledger->taken_back,
+		"leases", leases);
 }
 
 int ledger_write(const struct ledger *ledger)
@@ -241,17 +250,18 @@ static json_t *load(const char *path)
 /* Who wrote it, and does it run? */
 static void find_broker(struct ledger *ledger, json_t *document, bool same_boot)
 {
-	json_int_t pid = 0, start = 0, taken_back = 0;
+	json_int_t pid = 0, start = 0, space = 0, taken_back = 0, own = pid_namespace();
 
-	(void)json_unpack(document, "{s:I, s:I, s?I}", "pid", &pid, "start", &start, "taken_back",
-		&taken_back);
+	(void)json_unpack(document, "{s:I, s:I, s?I, s?I}", "pid", &pid, "start", &start,
+		"pid_namespace", &space, "taken_back", &taken_back);
 	if (pid <= 0 || pid > INT32_MAX)
 		pid = 0;
 	ledger->broker = (pid_t)pid;
 	ledger->taken_back = taken_back > 0 ? (uint64_t)taken_back : 0;
 	ledger->broker_start = start > 0 ? (uint64_t)start : 0;
-	ledger->runs =
-		same_boot && pid && start > 0 && peer_start_of((pid_t)pid) == (uint64_t)start;
+	ledger->elsewhere = same_boot && space && own && space != own;
+	ledger->runs = same_boot && !ledger->elsewhere && pid && start > 0 &&
+		       peer_start_of((pid_t)pid) == (uint64_t)start;
 }
 
 int ledger_read(struct ledger *ledger)
@@ -277,17 +287,26 @@ int ledger_read(struct ledger *ledger)
 			complain("%s: entry %zu makes no sense", ledger->path, i);
 			continue;
 		}
-		find_process(&lease, !strcmp(boot, then));
+		if (!ledger->elsewhere)
+			find_process(&lease, !strcmp(boot, then));
 		*room = lease;
 	}
 	json_decref(document);
 	return 0;
 }
 
+void ledger_leave_elsewhere(struct ledger *ledger)
+{
+	for (unsigned int i = 0; ledger->elsewhere && i < LEDGER_LEASES; i++) {
+		if (ledger->leases[i].state == LEASE_HELD)
+			ledger->leases[i].state = LEASE_LINGERING;
+	}
+}
+
 void ledger_close(struct ledger *ledger)
 {
 	for (unsigned int i = 0; i < LEDGER_LEASES; i++) {
-		if (ledger->leases[i].state == LEASE_HELD)
+		if (ledger->leases[i].state == LEASE_HELD && !ledger->elsewhere)
 			peer_close(&ledger->leases[i].peer);
 		ledger->leases[i].state = LEASE_NONE;
 	}
@@ -332,7 +351,11 @@ int ledger_print(const char *path)
 		complain("%s: %s", path, strerror(ENOENT));
 	if (err)
 		return EXIT_FAILURE;
-	if (ledger.runs)
+	if (ledger.elsewhere)
+		printf("pinion-broker is pid %d of another PID namespace: whether it runs is not "
+		       "known in this one\n",
+			(int)ledger.broker);
+	else if (ledger.runs)
 		printf("pinion-broker runs, pid %d\n", (int)ledger.broker);
 	else
 		puts("pinion-broker does not run; this is what it left:");

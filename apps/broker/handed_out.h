@@ -44,6 +44,9 @@ struct ledger {
 	pid_t broker;
 	uint64_t broker_start;
 	bool runs;
+	/* The caller is in another PID namespace, where the numbers of processes mean others or
+	 * nobody: runs is not known, and a HELD lease may have ended. */
+	bool elsewhere;
 };
 
 /* A lease that is LEASE_NONE, or NULL. */
@@ -57,11 +60,14 @@ struct lease *ledger_of_peer(
 /* Write the file. 0, or -EIO after a complaint. */
 int ledger_write(const struct ledger *ledger);
 /*
- * Read what a broker left: leases of processes that live are HELD, the others are LINGERING.
+ * Read what a broker left: leases of processes that live are HELD, the others are LINGERING. In
+ * another PID namespace than that broker's all are what they were (ledger->elsewhere).
  * Complains of what makes no sense, and leaves it out. 0, -ENOENT if there is no file, or -EINVAL
  * after a complaint: leases is as if there were none.
  */
 int ledger_read(struct ledger *ledger);
+/* Whoever holds the lock ends what no process here can have: HELD leases of elsewhere linger. */
+void ledger_leave_elsewhere(struct ledger *ledger);
 /* Close what ledger_read() opened. */
 void ledger_close(struct ledger *ledger);
 

@@ -406,6 +406,7 @@ int serve(const struct server_opts *opts, const struct policy *policy)
 	for (unsigned int i = 0; i < CLIENTS; i++)
 		server->clients[i].fd = -1;
 	(void)ledger_read(&server->ledger);
+	ledger_leave_elsewhere(&server->ledger);
 	/* Nothing is handed out that could not be written down. */
 	status = ledger_write(&server->ledger) ? EXIT_FAILURE : run(server);
 	/* Clients go on with what they have; the ledger stays. */

@@ -39,6 +39,10 @@ static int find_broker(struct ledger *ledger, struct peer *broker, struct why *w
 
 	if (err)
 		return err;
+	if (ledger->elsewhere)
+		return because(why, EBUSY,
+			"pinion-broker is pid %d of another PID namespace: do this in that one",
+			(int)ledger->broker);
 	if (!ledger->runs || peer_of_pid(broker, ledger->broker, ledger->broker_start))
 		return because(why, EBUSY,
 			"another process has %s.lock, and is not the broker that wrote the ledger: "
@@ -107,6 +111,7 @@ int take_back(struct ledger *ledger, struct why *why)
 	if (lock < 0)
 		return because(why, -lock, "%s.lock: %s", ledger->path, strerror(-lock));
 	err = read_again(ledger, why);
+	ledger_leave_elsewhere(ledger);
 	if (!err && lease_end_all(ledger))
 		err = because(why, EIO, "%s cannot be written", ledger->path);
 	close(lock);

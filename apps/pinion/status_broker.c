@@ -21,7 +21,7 @@ const char *status_ledger_path(const struct host *host, char path[PATH_MAX])
 static int check_lease(
 	struct host_report *report, const struct ledger *ledger, const struct lease *lease)
 {
-	if (ledger->runs)
+	if (ledger->runs || ledger->elsewhere)
 		return 0;
 	if (lease->state == LEASE_HELD)
 		return host_report_problem(report, lease->device,
@@ -71,8 +71,9 @@ void status_print_leases(const struct ledger *ledger, const char *address)
 
 	if (!lease)
 		return;
-	printf("  handed out pid %d (uid %u), by pinion-broker: %s, %s per %s, since %s%s\n",
-		(int)lease->peer.pid, (unsigned int)lease->peer.uid, ledger_backend(lease),
+	printf("  handed out pid %d%s (uid %u), by pinion-broker: %s, %s per %s, since %s%s\n",
+		(int)lease->peer.pid, ledger->elsewhere ? " of the broker's PID namespace" : "",
+		(unsigned int)lease->peer.uid, ledger_backend(lease),
 		format_size(memory, lease->memory), charge_name(lease->charge),
 		ledger_since(lease, since),
 		lease->state == LEASE_HELD
@@ -97,5 +98,6 @@ json_t *status_broker_json(const struct ledger *ledger)
 {
 	if (!ledger->broker)
 		return json_null();
-	return json_pack("{s:i, s:b}", "pid", (int)ledger->broker, "runs", ledger->runs);
+	return json_pack("{s:i, s:o}", "pid", (int)ledger->broker, "runs",
+		ledger->elsewhere ? json_null() : json_boolean(ledger->runs));
 }

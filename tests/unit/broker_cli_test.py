@@ -194,6 +194,35 @@ class HandedOut(unittest.TestCase):
         self.assertEqual(self.status()[1], {})
         self.assertEqual(resource.prlimit(pid, resource.RLIMIT_MEMLOCK), self.before)
 
+    def test_elsewhere(self):
+        """In another PID namespace, as in a container that has the broker's folder, numbers of processes mean nothing:
+        the ledger is shown as it is, and only the broker's own namespace takes back what it has handed out."""
+        pid = self.client.pid
+        held = self.lease("0000:03:00.0", pid, start_of(pid))
+        space = os.stat("/proc/self/ns/pid").st_ino
+        there = ("unshare", "--pid", "--fork", "--mount-proc")
+        env = {**os.environ, "PINION_ROOT": self.root}
+        self.write(held, pid_namespace=space)
+        self.assertEqual(self.status()[0]["broker"], {"pid": pid, "runs": False})
+        with self.broker() as broker:
+            document = json.loads(run(*there, os.environ["PINION"], "status", "--json", env=env).stdout)
+            self.assertEqual(document["broker"], {"pid": broker, "runs": None})
+            device, = document["devices"]
+            self.assertEqual((device["handed_out"]["state"], device["handed_out"]["pid"], device["problems"]),
+                             ("held", pid, []))
+            text = run(*there, os.environ["PINION"], "status", env=env).stdout
+            self.assertIn(f"handed out pid {pid} of the broker's PID namespace (uid {os.getuid()})", text)
+            done = run(*there, BROKER, "--status", "--ledger", self.ledger)
+            self.assertIn(f"pid {broker} of another PID namespace", done.stdout)
+            done = run(*there, os.environ["PINION"], "revoke", "--all", env=env)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"pinion-broker is pid {broker} of another PID namespace: do this in that one", done.stderr)
+            self.assertEqual(self.status()[1]["0000:03:00.0"]["handed_out"]["state"], "held")
+        # Of a broker that has ended, whoever comes takes it back.
+        done = run(*there, os.environ["PINION"], "revoke", "--all", env=env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.status()[1], {})
+
     def test_umask(self):
         """The ledger stays what all may read and only root may write, whatever the umask of who revokes."""
         for mask in (0o077, 0):
