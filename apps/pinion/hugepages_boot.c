@@ -43,25 +43,45 @@ static uint64_t default_page_size(void)
 	return found;
 }
 
+/* One line of any length, which gets the end that the last of a file may lack. */
+static int copy_line(struct atomic_file *file, const char *line, size_t len)
+{
+	int ret = atomic_write(file, line, len);
+
+	return ret || (len && line[len - 1] == '\n') ? ret : atomic_write(file, "\n", 1);
+}
+
 /* Copy what is in a file but for the line that begins so; then the new line. */
 static int replace_line(const char *path, const char *head, const char *begin, const char *line)
 {
-	struct atomic_file file;
-	char old[1024];
 	FILE *before = fopen(path, "re");
+	struct atomic_file file;
+	char *old = NULL;
+	size_t room = 0;
+	ssize_t len;
 	int ret;
 
+	if (!before && errno != ENOENT) {
+		complain("%s: %s", path, strerror(errno));
+		return -EIO;
+	}
 	ret = atomic_open(&file, path);
 	if (!before && !ret)
 		ret = atomic_write(&file, head, strlen(head));
-	while (before && !ret && fgets(old, sizeof(old), before)) {
+	while (before && !ret && (len = getline(&old, &room, before)) > 0) {
 		if (strncmp(old, begin, strlen(begin)) != 0)
-			ret = atomic_write(&file, old, strlen(old));
+			ret = copy_line(&file, old, (size_t)len);
+	}
+	free(old);
+	if (before && !ret && !feof(before)) {
+		complain("%s: cannot be read to its end: %s", path, strerror(errno));
+		atomic_abandon(&file);
+		ret = -1;
 	}
 	if (before)
 		fclose(before);
 	if (!ret)
-		ret = atomic_write(&file, line, strlen(line));
+		ret = copy_line(&file, line, strlen(line));
 	if (!ret)
 		ret = atomic_commit(&file);
 	return ret ? -EIO : 0;

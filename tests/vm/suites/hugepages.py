@@ -120,6 +120,13 @@ def test_at_each_boot():
         hugepages("--set", "9", "--persist")
         with open(SYSCTL, encoding="ascii") as file:
             equal([line for line in file if not line.startswith("#")], ["vm.nr_hugepages = 9\n"], "in place of the other")
+        # What an administrator wrote there stays, without an end of the last line, and however long one is.
+        others = "# " + "x" * 3000 + " vm.nr_hugepages\nvm.swappiness = 10"
+        with open(SYSCTL, "w", encoding="ascii") as file:
+            file.write(others)
+        hugepages("--set", "9", "--persist")
+        with open(SYSCTL, encoding="ascii") as file:
+            equal(file.read(), f"{others}\nvm.nr_hugepages = 9\n", "others' lines")
         for node in NODES:
             write(pool(node), 0)
         if os.path.exists("/sbin/sysctl"):
