@@ -229,7 +229,14 @@ static int nothing(void *arg)
 	return 0;
 }
 
-/* An operation, and how many allocations of each kind it cannot do without. */
+/*
+ * An operation, and how many allocations of each kind it cannot do without. Objects of a pin: the
+ * handle, the record of the memory map (while it has no other pin), that of the user (if charged to
+ * it, even if it has one), the array that pages are looked up in, and the first runs; for pages
+ * that do not fill their 2 MiB a table in each index they enter: of the memory map's (mm), of both
+ * (user), of what is exclusive too. More runs than four need more room, which depends on where
+ * pages lie.
+ */
 struct sweep {
 	struct fail_op op;
 	int objects, pages;
@@ -264,17 +271,27 @@ static const struct sweep of_pages[] = {
 		0},
 };
 
-/* Of objects there are the same allocations each time: fewer refusals are some that were passed
- * over. What needs no object is never refused. */
+/*
+ * How often an operation is swept through at most. A run has nearly always as many failure points
+ * as the one before, but the kernel may do more in one of them, such as reclaim memory: all points
+ * behind have another number then, and one is passed over. What is survived each time is found.
+ */
+#define SWEEPS 6
+
+/* What needs nothing of the kind is never refused. */
 static bool sweep(int nth, struct state *state, const struct sweep *one, bool objects)
 {
-	int refused = fail_nth_sweep(nth, &one->op, state);
 	int least = objects ? one->objects : one->pages;
+	int refused, most = 0;
 
-	if (refused < 0)
-		return false;
-	if (refused < least || (!one->objects && refused)) {
-		printf("%s: %d failures were refused, expected %s%d\n", one->op.name, refused,
+	for (int i = 0; i < SWEEPS && (!i || most < least); i++) {
+		refused = fail_nth_sweep(nth, &one->op, state);
+		if (refused < 0)
+			return false;
+		most = refused > most ? refused : most;
+	}
+	if (most < least || (!one->objects && most)) {
+		printf("%s: %d failures were refused, expected %s%d\n", one->op.name, most,
 			least ? "at least " : "", least);
 		return false;
 	}
