@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,7 +38,7 @@
 
 #define MAP_ENTRIES 256u
 
-/* How long a queue is waited for: 2 s. */
+/* How long a queue is waited for, and what was charged for memory: 2 s. */
 #define RELEASE_STEP_NS 2000000
 #define RELEASE_STEPS   1000u
 
@@ -178,8 +179,22 @@ static uint32_t power_of_two(uint32_t n)
 	return size;
 }
 
+/* Does the limit allow it, once everything else has been given back? */
+static bool is_allowed(uint64_t bytes)
+{
+	struct rlimit limit;
+
+	return !getrlimit(RLIMIT_MEMLOCK, &limit) && bytes <= limit.rlim_cur;
+}
+
+/*
+ * The kernel takes a charge back some time after the last socket that used the memory was closed
+ * (net/xdp/xdp_umem.c:xdp_put_umem() leaves it to a worker): where the limit is exactly what a port
+ * needs, one that is started anew, or tries another way, waits for its own.
+ */
 static int make_umem(struct afxdp_port *port)
 {
+	const struct timespec step = {.tv_nsec = RELEASE_STEP_NS};
 	struct afxdp_umem *umem = &port->umem;
 	const struct xsk_umem_config config = {
 		.fill_size = power_of_two(port->net.rxd),
@@ -188,9 +203,15 @@ static int make_umem(struct afxdp_port *port)
 		.flags = umem->direct ? XDP_UMEM_UNALIGNED_CHUNK_FLAG : 0,
 	};
 	struct afxdp_queue *first = port->queues[0];
-	int ret = port->lib->xsk_umem__create(
-		&umem->xsk, umem->area, umem->size, &first->fill, &first->completed, &config);
+	int ret;
 
+	for (unsigned int i = 0; i < RELEASE_STEPS; i++) {
+		ret = port->lib->xsk_umem__create(&umem->xsk, umem->area, umem->size, &first->fill,
+			&first->completed, &config);
+		if (ret != -ENOBUFS || !is_allowed(umem->size))
+			break;
+		nanosleep(&step, NULL);
+	}
 	return ret ? afxdp_umem_refused(port, ret) : 0;
 }
 
