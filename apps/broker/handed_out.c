@@ -92,12 +92,35 @@ static void read_boot(char boot[40])
 		fclose(file);
 }
 
-/* Which namespace the numbers of processes are of; 0: not known. */
+/*
+ * Which namespace the numbers of processes are of, ours and those of /proc; 0: /proc is another's,
+ * or not there.
+ */
 static json_int_t pid_namespace(void)
 {
+	char self[16] = "";
 	struct stat st;
 
+	if (readlink("/proc/self", self, sizeof(self) - 1) <= 0 || atoi(self) != getpid())
+		return 0;
 	return stat("/proc/self/ns/pid", &st) ? 0 : (json_int_t)st.st_ino;
+}
+
+/* Certainly nobody has the lock; who looks has it for a moment, and who starts waits for it. */
+static bool is_unlocked(const char *path)
+{
+	char name[PATH_MAX];
+	bool free;
+	int fd;
+
+	if (snprintf(name, sizeof(name), "%s.lock", path) >= (int)sizeof(name))
+		return false;
+	fd = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return false;
+	free = !flock(fd, LOCK_SH | LOCK_NB);
+	close(fd);
+	return free;
 }
 
 /*
@@ -252,15 +275,16 @@ static void find_broker(struct ledger *ledger, json_t *document, bool same_boot)
 {
 	json_int_t pid = 0, start = 0, space = 0, taken_back = 0, own = pid_namespace();
 
-	(void)json_unpack(document, "{s:I, s:I, s?I, s?I}", "pid", &pid, "start", &start,
-		"pid_namespace", &space, "taken_back", &taken_back);
-	if (pid <= 0 || pid > INT32_MAX)
-		pid = 0;
+	if (json_unpack(document, "{s:I, s:I, s?I, s?I}", "pid", &pid, "start", &start,
+		    "pid_namespace", &space, "taken_back", &taken_back) ||
+		pid <= 0 || pid > INT32_MAX || start <= 0 || space < 0)
+		pid = start = 0;
 	ledger->broker = (pid_t)pid;
 	ledger->taken_back = taken_back > 0 ? (uint64_t)taken_back : 0;
-	ledger->broker_start = start > 0 ? (uint64_t)start : 0;
-	ledger->elsewhere = same_boot && space && own && space != own;
-	ledger->runs = same_boot && !ledger->elsewhere && pid && start > 0 &&
+	ledger->broker_start = (uint64_t)start;
+	ledger->elsewhere = same_boot && pid && (!own || (space && space != own));
+	ledger->ended = ledger->elsewhere && is_unlocked(ledger->path);
+	ledger->runs = same_boot && pid && !ledger->elsewhere &&
 		       peer_start_of((pid_t)pid) == (uint64_t)start;
 }
 
@@ -298,8 +322,15 @@ int ledger_read(struct ledger *ledger)
 void ledger_leave_elsewhere(struct ledger *ledger)
 {
 	for (unsigned int i = 0; ledger->elsewhere && i < LEDGER_LEASES; i++) {
-		if (ledger->leases[i].state == LEASE_HELD)
-			ledger->leases[i].state = LEASE_LINGERING;
+		struct lease *lease = &ledger->leases[i];
+
+		if (lease->state != LEASE_HELD)
+			continue;
+		complain("%s was handed out to process %d of another PID namespace: if it lives, "
+			 "its "
+			 "RLIMIT_MEMLOCK stays as it is",
+			lease->device, (int)lease->peer.pid);
+		lease->state = LEASE_LINGERING;
 	}
 }
 
@@ -351,7 +382,7 @@ int ledger_print(const char *path)
 		complain("%s: %s", path, strerror(ENOENT));
 	if (err)
 		return EXIT_FAILURE;
-	if (ledger.elsewhere)
+	if (ledger.elsewhere && !ledger.ended)
 		printf("pinion-broker is pid %d of another PID namespace: whether it runs is not "
 		       "known in this one\n",
 			(int)ledger.broker);

@@ -45,8 +45,9 @@ struct ledger {
 	uint64_t broker_start;
 	bool runs;
 	/* The caller is in another PID namespace, where the numbers of processes mean others or
-	 * nobody: runs is not known, and a HELD lease may have ended. */
-	bool elsewhere;
+	 * nobody, or /proc is: a HELD lease may have ended, and so may the broker, unless nobody
+	 * has the lock. */
+	bool elsewhere, ended;
 };
 
 /* A lease that is LEASE_NONE, or NULL. */
@@ -66,7 +67,8 @@ int ledger_write(const struct ledger *ledger);
  * after a complaint: leases is as if there were none.
  */
 int ledger_read(struct ledger *ledger);
-/* Whoever holds the lock ends what no process here can have: HELD leases of elsewhere linger. */
+/* A broker begins with what no process that it could look for can have: HELD leases of elsewhere
+ * linger. */
 void ledger_leave_elsewhere(struct ledger *ledger);
 /* Close what ledger_read() opened. */
 void ledger_close(struct ledger *ledger);

@@ -41,8 +41,10 @@ static int find_broker(struct ledger *ledger, struct peer *broker, struct why *w
 		return err;
 	if (ledger->elsewhere)
 		return because(why, EBUSY,
-			"pinion-broker is pid %d of another PID namespace: do this in that one",
-			(int)ledger->broker);
+			"somebody has %s.lock, and the ledger is that of process %d of another PID "
+			"namespace: if that pinion-broker runs, do this in its namespace; else try "
+			"again",
+			ledger->path, (int)ledger->broker);
 	if (!ledger->runs || peer_of_pid(broker, ledger->broker, ledger->broker_start))
 		return because(why, EBUSY,
 			"another process has %s.lock, and is not the broker that wrote the ledger: "
@@ -111,7 +113,17 @@ int take_back(struct ledger *ledger, struct why *why)
 	if (lock < 0)
 		return because(why, -lock, "%s.lock: %s", ledger->path, strerror(-lock));
 	err = read_again(ledger, why);
-	ledger_leave_elsewhere(ledger);
+	/* Limits could not be put back: the next broker, or its own namespace, says what is left.
+	 */
+	if (!err && ledger->elsewhere)
+		err = because(why, EXDEV,
+			"it is in the ledger of a pinion-broker of another PID namespace, which "
+			"does not "
+			"run any more: do this in that namespace, or start the broker again; if "
+			"neither is "
+			"there any more, and 'pinion status' shows nobody with a device open, "
+			"remove %s",
+			ledger->path);
 	if (!err && lease_end_all(ledger))
 		err = because(why, EIO, "%s cannot be written", ledger->path);
 	close(lock);

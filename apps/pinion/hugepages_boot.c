@@ -51,6 +51,14 @@ static int copy_line(struct atomic_file *file, const char *line, size_t len)
 	return ret || (len && line[len - 1] == '\n') ? ret : atomic_write(file, "\n", 1);
 }
 
+/* Does it begin so, and not with a longer name that does? */
+static bool is_line(const char *line, const char *begin)
+{
+	size_t len = strlen(begin);
+
+	return !strncmp(line, begin, len) && (begin[len - 1] == ' ' || strchr(" \t=\n", line[len]));
+}
+
 /* Copy what is in a file but for the line that begins so; then the new line. */
 static int replace_line(const char *path, const char *head, const char *begin, const char *line)
 {
@@ -69,7 +77,7 @@ static int replace_line(const char *path, const char *head, const char *begin, c
 	if (!before && !ret)
 		ret = atomic_write(&file, head, strlen(head));
 	while (before && !ret && (len = getline(&old, &room, before)) > 0) {
-		if (strncmp(old, begin, strlen(begin)) != 0)
+		if (!is_line(old, begin))
 			ret = copy_line(&file, old, (size_t)len);
 	}
 	free(old);

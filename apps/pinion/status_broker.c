@@ -21,8 +21,14 @@ const char *status_ledger_path(const struct host *host, char path[PATH_MAX])
 static int check_lease(
 	struct host_report *report, const struct ledger *ledger, const struct lease *lease)
 {
-	if (ledger->runs || ledger->elsewhere)
+	if (ledger->runs || (ledger->elsewhere && !ledger->ended))
 		return 0;
+	if (ledger->elsewhere)
+		return host_report_problem(report, lease->device,
+			"the pinion-broker that handed it to process %d of another PID namespace "
+			"does "
+			"not run any more: the next one takes it back",
+			(int)lease->peer.pid);
 	if (lease->state == LEASE_HELD)
 		return host_report_problem(report, lease->device,
 			"the pinion-broker that handed it to process %d does not run any more: "
@@ -99,5 +105,5 @@ json_t *status_broker_json(const struct ledger *ledger)
 	if (!ledger->broker)
 		return json_null();
 	return json_pack("{s:i, s:o}", "pid", (int)ledger->broker, "runs",
-		ledger->elsewhere ? json_null() : json_boolean(ledger->runs));
+		ledger->elsewhere && !ledger->ended ? json_null() : json_boolean(ledger->runs));
 }

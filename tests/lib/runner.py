@@ -52,9 +52,13 @@ class Tap:
         self.said = []
 
 
+# So many lines of a failed test's output are shown.
+SHOWN = 60
+
+
 def without_passed(output):
-    """What there is to read when a suite ends badly: the tests that passed are not it."""
-    return "\n".join(line for line in output.splitlines() if not line.startswith("ok "))[-6000:]
+    """What there is to read when a suite ends badly, below a line that says how: the tests that passed are not it."""
+    return "\n".join([line for line in output.splitlines() if not line.startswith("ok ")][1 - SHOWN:])
 
 
 def default_jobs():
@@ -204,7 +208,7 @@ class Runner:
         self.failed += 1
         self.failures.append(name)
         self.say(f"   FAILED  {name}")
-        for line in text.splitlines()[-60:]:
+        for line in text.splitlines()[-SHOWN:]:
             self.say(f"           {line}")
 
     def skip(self, name, reason):

@@ -134,10 +134,13 @@ class Together(unittest.TestCase):
         """What of a long output is shown somewhere can be cut: why it failed comes before what was said, without the
         tests that passed."""
         tests = "i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo ok $i - a; done; "
-        self.runner.together([self.tap("suite", tests + "echo vm: went down; exit 3")])
-        said = [line.strip() for line in self.out.getvalue().splitlines()]
-        self.assertEqual(said[said.index("FAILED  suite: ends well"):][:3],
-                         ["FAILED  suite: ends well", "exit status 3", "vm: went down"])
+        log = "i=0; while [ $i -lt 100 ]; do i=$((i + 1)); echo line $i; done; "
+        for words, first, last in (("", "vm: went down", "vm: went down"), (log, "line 43", "vm: went down")):
+            self.out.truncate(0)
+            self.runner.together([self.tap("suite", tests + words + "echo vm: went down; exit 3")])
+            said = [line.strip() for line in self.out.getvalue().splitlines()]
+            said = said[said.index("FAILED  suite: ends well"):]
+            self.assertEqual((said[1], said[2], said[-2]), ("exit status 3", first, last))
 
     def test_the_first_is_shown_as_it_goes(self):
         with tempfile.TemporaryDirectory() as place:

@@ -10,10 +10,12 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 BROKER = os.environ["BROKER"]
 UNITS = os.environ["UNITS"].split(":")
+ELSEWHERE = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child", "--mount-proc")
 RULE = "allow uid 1000 device 0000:03:00.0 memory 4K\n"
 
 
@@ -194,34 +196,92 @@ class HandedOut(unittest.TestCase):
         self.assertEqual(self.status()[1], {})
         self.assertEqual(resource.prlimit(pid, resource.RLIMIT_MEMLOCK), self.before)
 
+    def elsewhere(self, *command):
+        """Run in a PID namespace of its own, as in a container that has the broker's folder."""
+        if run(*ELSEWHERE, "/bin/true").returncode:
+            self.skipTest("no namespaces can be made here")
+        return run(*ELSEWHERE, *command, env={**os.environ, "PINION_ROOT": self.root})
+
+    @contextlib.contextmanager
+    def running_elsewhere(self, *command, **more):
+        """The process there, and the file of what it says; it is killed at the end."""
+        self.elsewhere("/bin/true")
+        with subprocess.Popen([*ELSEWHERE, *command], text=True, **more) as outside:
+            try:
+                yield outside
+            finally:
+                outside.kill()
+
     def test_elsewhere(self):
-        """In another PID namespace, as in a container that has the broker's folder, numbers of processes mean nothing:
-        the ledger is shown as it is, and only the broker's own namespace takes back what it has handed out."""
-        pid = self.client.pid
-        held = self.lease("0000:03:00.0", pid, start_of(pid))
-        space = os.stat("/proc/self/ns/pid").st_ino
-        there = ("unshare", "--pid", "--fork", "--mount-proc")
-        env = {**os.environ, "PINION_ROOT": self.root}
-        self.write(held, pid_namespace=space)
+        """Numbers of processes mean nothing there: the ledger is shown as it is, and nothing taken back or signalled."""
+        pid, space = self.client.pid, os.stat("/proc/self/ns/pid").st_ino
+        self.write(self.lease("0000:03:00.0", pid, start_of(pid)), pid_namespace=space)
         self.assertEqual(self.status()[0]["broker"], {"pid": pid, "runs": False})
+        limit = resource.prlimit(pid, resource.RLIMIT_MEMLOCK)
         with self.broker() as broker:
-            document = json.loads(run(*there, os.environ["PINION"], "status", "--json", env=env).stdout)
+            document = json.loads(self.elsewhere(os.environ["PINION"], "status", "--json").stdout)
             self.assertEqual(document["broker"], {"pid": broker, "runs": None})
             device, = document["devices"]
             self.assertEqual((device["handed_out"]["state"], device["handed_out"]["pid"], device["problems"]),
                              ("held", pid, []))
-            text = run(*there, os.environ["PINION"], "status", env=env).stdout
+            text = self.elsewhere(os.environ["PINION"], "status").stdout
             self.assertIn(f"handed out pid {pid} of the broker's PID namespace (uid {os.getuid()})", text)
-            done = run(*there, BROKER, "--status", "--ledger", self.ledger)
+            done = self.elsewhere(BROKER, "--status", "--ledger", self.ledger)
             self.assertIn(f"pid {broker} of another PID namespace", done.stdout)
-            done = run(*there, os.environ["PINION"], "revoke", "--all", env=env)
+            done = self.elsewhere(os.environ["PINION"], "revoke", "--all")
             self.assertEqual(done.returncode, 1)
-            self.assertIn(f"pinion-broker is pid {broker} of another PID namespace: do this in that one", done.stderr)
-            self.assertEqual(self.status()[1]["0000:03:00.0"]["handed_out"]["state"], "held")
-        # Of a broker that has ended, whoever comes takes it back.
-        done = run(*there, os.environ["PINION"], "revoke", "--all", env=env)
+            self.assertIn(f"the ledger is that of process {broker} of another PID namespace", done.stderr)
+        # Nobody has the lock any more: that is known everywhere.
+        document = json.loads(self.elsewhere(os.environ["PINION"], "status", "--json").stdout)
+        self.assertEqual(document["broker"], {"pid": broker, "runs": False})
+        self.assertIn("of another PID namespace does not run any more", document["devices"][0]["problems"][0])
+        done = self.elsewhere(os.environ["PINION"], "revoke", "--all")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("of another PID namespace, which does not run any more", done.stderr)
+        self.assertEqual(resource.prlimit(pid, resource.RLIMIT_MEMLOCK), limit)
+        done = self.pinion("revoke", "--all")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.status()[1], {})
+        self.assertEqual(resource.prlimit(pid, resource.RLIMIT_MEMLOCK), self.before)
+
+    def test_proc_of_another_namespace(self):
+        """Where /proc is not that of the caller's namespace, as after nsenter --mount, its numbers mean nothing either."""
+        with self.running_elsewhere("/bin/sh", "-c", "readlink /proc/self/ns/pid; exec sleep 600",
+                                    stdout=subprocess.PIPE) as outside:
+            space = int(re.search(r"\d+", outside.stdout.readline()).group())
+            with open(f"/proc/{outside.pid}/task/{outside.pid}/children", encoding="ascii") as file:
+                inside = file.read().split()[0]
+            for more in ({"pid_namespace": space}, {}):
+                self.write(self.lease("0000:03:00.0", 1, start_of(inside)), pid=1, start=start_of(inside), **more)
+                done = run("nsenter", "--mount", "--target", inside, BROKER, "--status", "--ledger", self.ledger)
+                self.assertIn("pinion-broker is pid 1 of another PID namespace", done.stdout, done.stderr)
+
+    def test_broker_of_another_namespace(self):
+        """A broker that goes on with the ledger of one in another namespace says what it cannot put back."""
+        pid, space = self.client.pid, os.stat("/proc/self/ns/pid").st_ino
+        self.write(self.lease("0000:03:00.0", pid, start_of(pid)), pid_namespace=space)
+        policy = os.path.join(self.root, "policy")
+        with open(policy, "w", encoding="ascii") as file:
+            file.write(RULE)
+        with self.running_elsewhere(BROKER, "--policy", policy, "--ledger", self.ledger, "--socket",
+                                    os.path.join(self.root, "socket"), stderr=subprocess.PIPE) as broker:
+            said = broker.stderr.readline()
+            self.assertIn(f"0000:03:00.0 was handed out to process {pid} of another PID namespace", said)
+            deadline, document = time.monotonic() + 20, {"pid": self.client.pid}
+            while document["pid"] == self.client.pid and time.monotonic() < deadline:
+                time.sleep(0.02)
+                with open(self.ledger, encoding="ascii") as file:
+                    document = json.load(file)
+            self.assertNotIn(document["pid_namespace"], (0, space))
+            self.assertEqual(self.status()[0]["broker"], {"pid": document["pid"], "runs": None})
+
+    def test_ledger_without_sense(self):
+        pid = self.client.pid
+        for more in ({"pid_namespace": "1"}, {"pid_namespace": -1}, {"pid": -3, "pid_namespace": 5}, {"start": []}):
+            self.write(self.lease("0000:03:00.0", pid, start_of(pid)), **more)
+            document, devices = self.status()
+            self.assertEqual(document["broker"], None, more)
+            self.assertIn("does not run any more", devices["0000:03:00.0"]["problems"][0])
 
     def test_umask(self):
         """The ledger stays what all may read and only root may write, whatever the umask of who revokes."""

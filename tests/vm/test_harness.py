@@ -90,10 +90,19 @@ class KernelLog(unittest.TestCase):
         between = FAULT[:1] + ["[    9.000001] hrtimer: interrupt took 5102304 ns"] + FAULT[1:]
         self.assertEqual(self.kinds(between), ["DMA fault"])
         self.assertEqual(self.kinds(between, [r"DMA Read.*00:03\.0"]), [])
-        self.assertEqual(self.kinds(FAULT[:1] + between, [r"DMA Read.*00:03\.0"]), [])
 
     def test_faults_are_seen_where_no_line_tells_which(self):
         self.assertEqual(self.kinds(FAULT[:1]), ["DMA fault"])
+        self.assertEqual(self.kinds(FAULT + FAULT[:1] + ["[ 9.1] ordinary"] * 9, [r"DMA Read.*00:03\.0"]), ["DMA fault"])
+        self.assertEqual(self.kinds(FAULT[:1] + FAULT, [r"DMA Read.*00:03\.0"]), ["DMA fault"])
+        self.assertEqual(self.kinds(FAULT[:1] + ["[ 9.1] DMAR: [Firmware Bug]: x"]), ["DMA fault"])
+
+    def test_errors_of_the_iommu_are_none_of_its_faults(self):
+        """Of its queue of commands, or of one that timed out: bits 4 to 6 of the status."""
+        for status in ("10", "40", "12"):
+            line = FAULT[0].replace("reg 2", f"reg {status}")
+            self.assertEqual(self.kinds([line] + FAULT[1:], [r"DMA Read.*00:03\.0"]), ["DMA fault"])
+        self.assertEqual(self.kinds(["[ 9.2] DMAR: VT-d detected Invalidation Time-out Error: SID 0"]), ["DMA fault"])
 
     def test_expected_fault_excuses_no_other(self):
         other = [FAULT[1].replace("00:03.0", "00:04.0")]

@@ -276,7 +276,7 @@ static const struct sweep of_pages[] = {
  * as the one before, but the kernel may do more in one of them, such as reclaim memory: all points
  * behind have another number then, and one is passed over. What is survived each time is found.
  */
-#define SWEEPS 6
+#define SWEEPS 3
 
 /* What needs nothing of the kind is never refused. */
 static bool sweep(int nth, struct state *state, const struct sweep *one, bool objects)
@@ -285,6 +285,8 @@ static bool sweep(int nth, struct state *state, const struct sweep *one, bool ob
 	int refused, most = 0;
 
 	for (int i = 0; i < SWEEPS && (!i || most < least); i++) {
+		if (i)
+			printf("%s: %d refused of at least %d: again\n", one->op.name, most, least);
 		refused = fail_nth_sweep(nth, &one->op, state);
 		if (refused < 0)
 			return false;

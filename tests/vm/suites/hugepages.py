@@ -120,8 +120,8 @@ def test_at_each_boot():
         hugepages("--set", "9", "--persist")
         with open(SYSCTL, encoding="ascii") as file:
             equal([line for line in file if not line.startswith("#")], ["vm.nr_hugepages = 9\n"], "in place of the other")
-        # What an administrator wrote there stays, without an end of the last line, and however long one is.
-        others = "# " + "x" * 3000 + " vm.nr_hugepages\nvm.swappiness = 10"
+        # What an administrator wrote there stays: settings with a longer name, long lines, a last one without an end.
+        others = "vm.nr_hugepages_mempolicy = 9\n# " + "x" * 1021 + "vm.nr_hugepages\nvm.swappiness = 10"
         with open(SYSCTL, "w", encoding="ascii") as file:
             file.write(others)
         hugepages("--set", "9", "--persist")

@@ -18,14 +18,16 @@ RULES = [
     ("stall", r"INFO: rcu_\w+ (self-)?detected|rcu_\w+ kthread starved|soft lockup - CPU|hard LOCKUP", r"</TASK>"),
     ("lockdep", r"INFO: (possible|lockdep is turned off|trying to register non-static key)", r"</TASK>"),
     ("leak", r"kmemleak: \d+ new suspected memory leaks|^unreferenced object 0x", None),
-    ("DMA fault", r"DMAR: .*\bfault|DMAR: \[(DMA|INTR-REMAP)|AMD-Vi: Event logged", None),
+    ("DMA fault", r"DMAR: .*\bfault|DMAR: VT-d detected|DMAR: \[(DMA|INTR-REMAP)|AMD-Vi: Event logged", None),
     ("corruption", r"refcount_t: |list_(add|del) corruption|Bad page (state|map)|usercopy: Kernel memory", _END),
     ("bad module", r"module verification failed: .*rejected|disagrees about version of symbol", None),
 ]
 _RULES = [(kind, re.compile(start), re.compile(end) if end else None) for kind, start, end in RULES]
-# It says only that there are faults, each of which has a line of its own, and other processors' lines can come between.
-_ANNOUNCES = re.compile(r"DMAR: DRHD: handling fault status")
-_FAULT = re.compile(r"DMAR: \[")
+# dmar.c:dmar_fault() says that there are faults, each of which then has a line of its own; other processors' lines can
+# come between. In the status bit 0 is that there were more than it has room for, bit 1 that there are some.
+_ANNOUNCES = re.compile(r"DMAR: DRHD: handling fault status reg ([0-9a-f]+)")
+_FAULT = re.compile(r"DMAR: \[(DMA|INTR-REMAP)")
+_SOON = 8               # lines
 _STAMP = re.compile(r"^(<\d+>)?\[\s*\d+\.\d+\](\[[^\]]*\])? ?")
 MAX_LINES = 80
 CONTEXT_BEFORE = 3
@@ -48,6 +50,19 @@ class Trouble:
                          ["  > " + line for line in self.lines])
 
 
+def _announces_only(lines, index):
+    """Is this line that there are faults, of which the next lines tell?"""
+    match = _ANNOUNCES.search(lines[index])
+    if not match or int(match.group(1), 16) & ~1 != 2:
+        return False
+    for line in lines[index + 1:index + 1 + _SOON]:
+        if _FAULT.search(line):
+            return True
+        if _ANNOUNCES.search(line):
+            return False
+    return False
+
+
 def _kind(line):
     for kind, start, end in _RULES:
         if start.search(line):
@@ -58,12 +73,12 @@ def _kind(line):
 def scan(lines, expected=()):
     """The complaints in a log that none of the expected patterns matches."""
     found, current, end, recent = [], None, None, []
-    told = any(_FAULT.search(line) for line in lines)
-    for raw in lines:
+    lines = list(lines)
+    for index, raw in enumerate(lines):
         line = raw.rstrip("\r\n")
         bare = _STAMP.sub("", line)
         kind, kind_end = _kind(bare)
-        if told and _ANNOUNCES.search(bare):
+        if _announces_only(lines, index):
             kind = None
         if current is not None:
             if end is None and (kind != current.kind or kind == "DMA fault"):
