@@ -23,21 +23,13 @@
 
 #define SPEC "afpacket:iface=" NETNS_PORT
 
-static const char *missing; /* why there is no namespace */
 static void conform(void)
 {
 	int fd;
-	struct conformance driver = {
-		.name = SPEC,
-		.open = netport_conformance_open,
-		.close = netport_conformance_close,
-		.feed = netns_feed,
-		.drain = netns_drain,
-		.sent = netns_sent,
-		.own = &fd,
-		.rx_from_pool = true,
-	};
+	struct conformance driver = netport_driver(SPEC, &fd);
 
+	driver.sent = netns_sent;
+	driver.rx_from_pool = true;
 	netns_wire(1);
 	netns_fill_checksums(NETNS_PORT);
 	conformance_run(&driver);
@@ -49,19 +41,14 @@ static void conform(void)
 static void test_conformance(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
+	netport_need();
 	conform();
 }
 
 static void test_ordinary_user(void **state)
 {
-	int ret = netport_as_user(conform, NULL);
-
 	(void)state;
-	if (ret == 77)
-		skip();
-	assert_int_equal(ret, 0);
+	netport_as_user(conform, NULL);
 }
 
 /* All bytes as they were sent, from the shortest to what takes several buffers. */
@@ -71,16 +58,10 @@ static void test_bytes(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
-	assert_int_equal(pn_port_stop(port), 0);
-	assert_int_equal(pn_port_set_mtu(port, 9000), 0);
 	assert_int_equal(netns_ip("link set " NETNS_PEER " mtu 9000"), 0);
-	assert_int_equal(pn_port_start(port), 0);
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
-		netport_echo(port, lengths[i], (uint32_t)i);
-	assert_int_equal(netport_stats(port).rx_errors + netport_stats(port).tx_errors, 0);
+	netport_change_mtu(port, 9000);
+	netport_echo_each(port, lengths, sizeof(lengths) / sizeof(lengths[0]));
 	netport_end(port);
 }
 
@@ -89,12 +70,20 @@ static void test_lengths_sent(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	netport_lengths_sent(port);
 	assert_int_equal(netport_xstat(port, "tx_kernel_refused"), 1);
 	netport_end(port);
+}
+
+/* The next packet is this frame. */
+static struct pn_buf *receive_same(struct pn_port *port, const unsigned char *frame, size_t len)
+{
+	struct pn_buf *packet = netport_receive(port, 0);
+
+	assert_int_equal(packet->pkt_len, len);
+	assert_memory_equal(pn_buf_data(packet), frame, len);
+	return packet;
 }
 
 /* The kernel takes a tag out of the frame; here it is in its place again. */
@@ -105,14 +94,10 @@ static void test_vlan(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
 		/* The kernel lets a tag of the second kind go beyond the MTU for nobody. */
 		for (size_t len = 64; len <= (i ? 64 : sizeof(frame)); len += 1454) {
-			struct pn_buf *packet;
-
 			netns_frame(frame, len, 7);
 			frame[12] = (unsigned char)(types[i] >> 8);
 			frame[13] = (unsigned char)types[i];
@@ -121,10 +106,7 @@ static void test_vlan(void **state)
 			frame[16] = 0x88;
 			frame[17] = 0xb5;
 			netns_send(netport_peer, frame, len);
-			packet = netport_receive(port, 0);
-			assert_int_equal(packet->pkt_len, len);
-			assert_memory_equal(pn_buf_data(packet), frame, len);
-			pn_buf_free(packet);
+			pn_buf_free(receive_same(port, frame, len));
 		}
 	}
 	netport_end(port);
@@ -139,8 +121,6 @@ static void test_vlan_told(void **state)
 	struct pn_buf *packet;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	assert_int_equal(pn_port_stop(port), 0);
 	conf.rx_pool = netport_pool;
@@ -149,22 +129,28 @@ static void test_vlan_told(void **state)
 	netns_frame(frame, sizeof(frame), 7);
 	memcpy(frame + 12, "\x81\0\x61\x23\x88\xb5", 6);
 	netns_send(netport_peer, frame, sizeof(frame));
-	packet = netport_receive(port, 0);
-	assert_int_equal(packet->flags & conf.rx_offloads, conf.rx_offloads);
-	assert_int_equal(packet->vlan_tci, 0x6123);
-	assert_int_equal(packet->pkt_len, 60);
 	memcpy(out, frame, 12);
 	memcpy(out + 12, frame + 16, 48);
-	assert_memory_equal(pn_buf_data(packet), out, 60);
+	packet = receive_same(port, out, 60);
+	assert_int_equal(packet->flags & conf.rx_offloads, conf.rx_offloads);
+	assert_int_equal(packet->vlan_tci, 0x6123);
 	pn_buf_free(packet);
 	memcpy(frame + 12, "\x88\xa8", 2);
 	netns_send(netport_peer, frame, sizeof(frame));
-	packet = netport_receive(port, 0);
+	packet = receive_same(port, frame, 64);
 	assert_int_equal(packet->flags & PN_BUF_RX_VLAN, 0);
-	assert_int_equal(packet->pkt_len, 64);
-	assert_memory_equal(pn_buf_data(packet), frame, 64);
 	pn_buf_free(packet);
 	netport_end(port);
+}
+
+/* A port whose other end sends a virtio_net header before each frame. */
+static struct pn_port *start_vnet(void)
+{
+	struct pn_port *port = netport_start(SPEC, 1, 0);
+
+	close(netport_peer);
+	netport_peer = netns_socket_vnet(NETNS_PEER);
+	return port;
 }
 
 static uint16_t sum_of(const unsigned char *data, size_t len)
@@ -185,11 +171,7 @@ static void test_checksum(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
-	port = netport_start(SPEC, 1, 0);
-	close(netport_peer);
-	netport_peer = netns_socket_vnet(NETNS_PEER);
+	port = start_vnet();
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
 		struct {
 			struct virtio_net_hdr head;
@@ -225,11 +207,7 @@ static void test_unsegmented(void **state)
 	struct pn_buf *packet;
 
 	(void)state;
-	if (missing)
-		skip();
-	port = netport_start(SPEC, 1, 0);
-	close(netport_peer);
-	netport_peer = netns_socket_vnet(NETNS_PEER);
+	port = start_vnet();
 	netns_frame(sent.frame, sizeof(sent.frame), 1);
 	sent.frame[12] = 8;
 	sent.frame[13] = 0;
@@ -258,30 +236,13 @@ static void test_unsegmented(void **state)
 static void test_queues(void **state)
 {
 	enum { QUEUES = 4, PACKETS = 400 };
-	uint32_t got[QUEUES] = {0}, all = 0;
-	unsigned char frame[60];
+	uint32_t got[QUEUES] = {0};
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC ",fanout=lb", QUEUES, 0);
-	for (uint32_t i = 0; i < PACKETS; i++) {
-		netns_frame(frame, sizeof(frame), i);
-		netns_send(netport_peer, frame, sizeof(frame));
-	}
-	for (int idle = 0; all < PACKETS && idle < 200; idle++) {
-		for (uint16_t q = 0; q < QUEUES; q++) {
-			struct pn_buf *bufs[32];
-			uint16_t n = pn_port_rx_burst(port, q, bufs, 32);
-
-			pn_buf_free_bulk(bufs, n);
-			got[q] += n;
-			all += n;
-		}
-		netns_idle(port, 10);
-	}
-	assert_int_equal(all, PACKETS);
+	netport_feed(PACKETS, 60);
+	assert_int_equal(netport_gather(port, QUEUES, PACKETS, got), PACKETS);
 	for (uint16_t q = 0; q < QUEUES; q++) {
 		char name[32];
 
@@ -289,37 +250,23 @@ static void test_queues(void **state)
 		assert_int_equal(got[q], PACKETS / QUEUES);
 		assert_int_equal(netport_xstat(port, name), got[q]);
 	}
-	for (uint16_t q = 0; q < QUEUES; q++) {
-		struct pn_buf *packet;
-
-		assert_int_equal(pn_pool_get(netport_pool, &packet, 1), 0);
-		netns_frame(pn_buf_append(packet, 60), 60, q);
-		assert_int_equal(pn_port_tx_burst(port, q, &packet, 1), 1);
-		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
-	}
+	netport_send_each(port, QUEUES);
 	netport_end(port);
 }
 
 /* Down: the link says so, what is sent is dropped and counted, waiting sleeps; up: all is well. */
 static void test_link(void **state)
 {
-	unsigned char frame[60];
 	struct pn_port_link link;
 	struct pn_port *port;
 	uint64_t before;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
+	link = netport_link_now(port);
 	assert_true(link.up && link.full_duplex && link.speed_mbps);
 	conformance_sleeps(port, 0);
-	assert_int_equal(netns_ip("link set " NETNS_PORT " down"), 0);
-	/* It wakes who waits, until the link is asked for. */
-	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up || link.speed_mbps);
+	netport_down(port);
 	assert_int_equal(netport_send(port, 32), 32);
 	assert_int_equal(netport_send(port, 5), 5);
 	assert_int_equal(netport_stats(port).tx_errors, 37);
@@ -327,16 +274,12 @@ static void test_link(void **state)
 	before = netport_cpu_ns();
 	conformance_sleeps(port, 300);
 	assert_true(netport_cpu_ns() - before < 100000000);
-	assert_int_equal(netns_ip("link set " NETNS_PORT " up"), 0);
-	netns_settle(NETNS_PORT, true);
+	netport_up();
 	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_true(link.up);
+	assert_true(netport_link_now(port).up);
 	assert_int_equal(netport_send(port, 3), 3);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
-	netns_frame(frame, sizeof(frame), 1);
-	netns_send(netport_peer, frame, sizeof(frame));
+	netport_arrive(3);
+	netport_feed(1, 60);
 	pn_buf_free(netport_receive(port, 0));
 	netport_end(port);
 }
@@ -344,53 +287,37 @@ static void test_link(void **state)
 /* The peer's end unplugged is no carrier; the interface itself gone is a link that stays down. */
 static void test_gone(void **state)
 {
-	struct pn_port_link link;
 	struct pn_port_info info;
 	struct pn_port *port;
-	struct pn_buf *packet;
 	const uint8_t mac[PN_MAC_LEN] = {2, 0, 0, 0, 0, 7};
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	assert_int_equal(netns_ip("link set " NETNS_PEER " down"), 0);
 	netns_settle(NETNS_PORT, false);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up);
+	assert_false(netport_link_now(port).up);
 	netns_cut();
 	/* Another one of its name is not the same. */
 	netns_wire(1);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up);
+	assert_false(netport_link_now(port).up);
 	assert_int_equal(netport_send(port, 8), 8);
 	assert_int_equal(netport_stats(port).tx_errors, 8);
-	assert_int_equal(pn_port_rx_burst(port, 0, &packet, 1), 0);
 	pn_port_get_info(port, &info);
-	assert_true(pn_port_wait(&port, 1, 10) >= 0);
 	assert_int_equal(pn_port_set_mac(port, mac), -ENODEV);
 	assert_non_null(strstr(pn_error(), "gone"));
-	assert_int_equal(pn_port_stop(port), 0);
-	assert_true(pn_port_start(port) < 0);
-	netport_end(port);
+	netport_end_gone(port);
 }
 
 /* A ring that nobody empties: what had no room is counted as missed. */
 static void test_overflow(void **state)
 {
 	enum { PACKETS = 20000 };
-	unsigned char frame[1000];
 	struct pn_port *port;
 	uint64_t got = 0;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
-	for (uint32_t i = 0; i < PACKETS; i++) {
-		netns_frame(frame, sizeof(frame), i);
-		netns_send(netport_peer, frame, sizeof(frame));
-	}
+	netport_feed(PACKETS, 1000);
 	for (int idle = 0; idle < 20; idle++) {
 		struct pn_buf *bufs[32];
 		uint16_t n = pn_port_rx_burst(port, 0, bufs, 32);
@@ -413,21 +340,17 @@ static void test_overflow(void **state)
 
 static void test_flags(void **state)
 {
-	unsigned char frame[60];
 	struct pn_port_info info;
 	struct pn_port *port;
 	struct pn_buf *packet;
 	struct timespec now;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC ",timestamp=1,hash=1", 1, 0);
 	pn_port_get_info(port, &info);
 	assert_true(info.rx_offloads & PN_BUF_RX_TIMESTAMP && info.rx_offloads & PN_BUF_RX_HASH);
 	assert_non_null(strstr(info.note, "TPACKET_V3"));
-	netns_frame(frame, sizeof(frame), 1);
-	netns_send(netport_peer, frame, sizeof(frame));
+	netport_feed(1, 60);
 	packet = netport_receive(port, 0);
 	clock_gettime(CLOCK_REALTIME, &now);
 	assert_true(packet->flags & PN_BUF_RX_TIMESTAMP && packet->flags & PN_BUF_RX_HASH);
@@ -445,8 +368,7 @@ static void test_put_back(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
+	netport_need();
 	netns_wire(1);
 	port = netport_open(SPEC);
 	pn_port_get_info(port, &before);
@@ -466,8 +388,6 @@ static void test_threads(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	netport_threads(port);
 	netport_end(port);
@@ -484,12 +404,8 @@ static void test_words(void **state)
 	struct pn_port *port = NULL;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(pn_port_open(&port, bad[i], NULL), -EINVAL);
-		assert_null(port);
-	}
-	if (missing)
-		skip();
+	conformance_refused(bad, sizeof(bad) / sizeof(bad[0]));
+	netport_need();
 	assert_int_equal(pn_port_open(&port, "afpacket:iface=nowhere", NULL), -ENODEV);
 	assert_non_null(strstr(pn_error(), "nowhere"));
 }
@@ -504,9 +420,7 @@ static void test_no_capability(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	missing = netns_enter();
-	if (missing)
-		printf("# %s\n", missing);
+	netport_enter(NULL);
 	return 0;
 }
 

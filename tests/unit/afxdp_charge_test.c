@@ -25,8 +25,6 @@
 
 #define SPEC "afxdp:iface=" NETNS_PORT
 
-static const char *missing; /* why there is no namespace, or no AF_XDP */
-
 /*
  * A user that nobody else is, whose user->locked_vm is its own, with all capabilities but
  * CAP_IPC_LOCK, and a place for its ledgers. 0, or 77 if that cannot be had.
@@ -131,7 +129,6 @@ static int charged(void *arg)
 static int charged_twice(void *arg)
 {
 	char place[] = "/tmp/afxdp-user-XXXXXX";
-	struct pn_port_conf conf = {0};
 	struct pn_pins_process *process;
 	struct pn_pins_report *report;
 	struct pn_port *first, *second;
@@ -144,9 +141,7 @@ static int charged_twice(void *arg)
 	/* Each takes 592 pages, and a part of one more. */
 	netport_buffers = 1024;
 	first = netport_start_at(SPEC, NETNS_PEER, 1, 0);
-	second = netport_open("afxdp:iface=" NETNS_PEER);
-	conf.rx_pool = netport_pool;
-	assert_int_equal(pn_port_configure(second, &conf), 0);
+	second = netport_open_beside("afxdp:iface=" NETNS_PEER);
 	if (pn_port_start(second))
 		fail_msg("%s", pn_error());
 	process = look(&report, &umems);
@@ -172,31 +167,15 @@ static int charged_twice(void *arg)
 
 static void test_charged_twice(void **state)
 {
-	int ret;
-
 	(void)state;
-	if (missing)
-		skip();
-	ret = netns_in_child(charged_twice, NULL);
-	netns_cut();
-	if (ret == 77)
-		skip();
-	assert_int_equal(ret, 0);
+	netport_in_child(charged_twice);
 }
 
 /* Without CAP_IPC_LOCK the ledger says what the kernel's counter says. */
 static void test_charge(void **state)
 {
-	int ret;
-
 	(void)state;
-	if (missing)
-		skip();
-	ret = netns_in_child(charged, NULL);
-	netns_cut();
-	if (ret == 77)
-		skip();
-	assert_int_equal(ret, 0);
+	netport_in_child(charged);
 }
 
 static int refused(void *arg)
@@ -234,16 +213,8 @@ static int refused(void *arg)
 
 static void test_limit(void **state)
 {
-	int ret;
-
 	(void)state;
-	if (missing)
-		skip();
-	ret = netns_in_child(refused, NULL);
-	netns_cut();
-	if (ret == 77)
-		skip();
-	assert_int_equal(ret, 0);
+	netport_in_child(refused);
 }
 
 /* A limit that is exactly what the port needs lasts for one start after the other. */
@@ -298,7 +269,7 @@ static void test_started_again(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	missing = netport_enter_xdp();
+	netport_enter_xdp();
 	return 0;
 }
 

@@ -24,20 +24,12 @@
 
 #define SPEC "afxdp:iface=" NETNS_PORT
 
-static const char *missing; /* why there is no namespace, or no AF_XDP */
-
 static void conform(const char *spec)
 {
 	int fd;
-	struct conformance driver = {
-		.name = spec,
-		.open = netport_conformance_open,
-		.close = netport_conformance_close,
-		.feed = netns_feed,
-		.drain = netns_drain,
-		.own = &fd,
-	};
+	struct conformance driver = netport_driver(spec, &fd);
 
+	netport_need();
 	netns_wire(1);
 	conformance_run(&driver);
 	netns_cut();
@@ -46,16 +38,12 @@ static void conform(const char *spec)
 static void test_conformance(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
 	conform(SPEC);
 }
 
 static void test_generic(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
 	conform(SPEC ",mode=generic,busy=64");
 }
 
@@ -80,8 +68,6 @@ static void check_bytes(uint16_t data_room, const char *note)
 static void test_bytes(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
 	check_bytes(0, "pool's buffers");
 	/* Too small and too large for a frame. */
 	check_bytes(512, "copied");
@@ -93,8 +79,6 @@ static void test_lengths_sent(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	netport_lengths_sent(port);
 	netport_end(port);
@@ -105,20 +89,14 @@ static void test_dry(void **state)
 {
 	enum { PACKETS = 1000 };
 	static struct pn_buf *held[2048];
-	unsigned char frame[60];
 	struct pn_port *port;
 	uint32_t n = 0, got = 0;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	while (pn_pool_get(netport_pool, &held[n], 1) == 0)
 		n++;
-	for (uint32_t i = 0; i < PACKETS; i++) {
-		netns_frame(frame, sizeof(frame), i);
-		netns_send(netport_peer, frame, sizeof(frame));
-	}
+	netport_feed(PACKETS, 60);
 	for (int idle = 0; idle < 20; idle++) {
 		uint16_t more = pn_port_rx_burst(port, 0, &held[n], 8);
 
@@ -135,108 +113,68 @@ static void test_dry(void **state)
 	assert_int_equal(netport_stats(port).rx_missed, PACKETS - got);
 	pn_buf_free_bulk(held, n);
 	assert_int_equal(pn_port_rx_burst(port, 0, held, 1), 0);
-	netns_send(netport_peer, frame, sizeof(frame));
+	netport_feed(1, 60);
 	pn_buf_free(netport_receive(port, 0));
 	netport_end(port);
 }
 
 static void test_link(void **state)
 {
-	unsigned char frame[60];
-	struct pn_port_link link;
 	struct pn_port *port;
 	uint32_t errors;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_true(link.up);
-	assert_int_equal(netns_ip("link set " NETNS_PORT " down"), 0);
-	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up);
+	assert_true(netport_link_now(port).up);
+	netport_down(port);
 	/* The ring takes what fits; the rest is dropped, as nobody takes it away. */
 	for (int i = 0; i < 20; i++)
 		assert_int_equal(netport_send(port, 32), 32);
 	errors = (uint32_t)netport_stats(port).tx_errors;
 	assert_int_equal(netport_stats(port).tx_packets + errors, 640);
 	assert_true(errors >= 640 - 256);
-	assert_int_equal(netns_ip("link set " NETNS_PORT " up"), 0);
-	netns_settle(NETNS_PORT, true);
+	netport_up();
 	netns_empty(netport_peer);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_true(link.up);
+	assert_true(netport_link_now(port).up);
 	/* What was accepted goes out now, and what comes is received. */
 	assert_int_equal(netport_send(port, 1), 1);
-	for (uint32_t i = 0; i < 640 - errors; i++)
-		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
-	netns_send(netport_peer, frame, sizeof(frame));
+	netport_arrive(640 - errors);
+	netport_feed(1, 60);
 	pn_buf_free(netport_receive(port, 0));
 	netport_end(port);
 }
 
 static void test_gone(void **state)
 {
-	struct pn_port_link link;
 	struct pn_port *port;
-	struct pn_buf *packet;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	assert_int_equal(netport_send(port, 8), 8);
 	netns_cut();
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up);
+	assert_false(netport_link_now(port).up);
 	for (int i = 0; i < 20; i++)
 		assert_int_equal(netport_send(port, 32), 32);
 	assert_true(netport_stats(port).tx_errors >= 640 - 256);
-	assert_int_equal(pn_port_rx_burst(port, 0, &packet, 1), 0);
-	assert_true(pn_port_wait(&port, 1, 10) >= 0);
-	assert_int_equal(pn_port_stop(port), 0);
-	assert_true(pn_port_start(port) < 0);
-	netport_end(port);
+	netport_end_gone(port);
 }
 
 /* Every queue of the interface has its socket. */
 static void test_queues(void **state)
 {
 	enum { QUEUES = 2 };
-	unsigned char frame[60];
+	uint32_t got[QUEUES] = {0};
 	struct pn_port_info info;
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, QUEUES, 0);
 	pn_port_get_info(port, &info);
 	assert_int_equal(info.rx_queues_max, QUEUES);
-	for (uint16_t q = 0; q < QUEUES; q++) {
-		struct pn_buf *packet;
-
-		assert_int_equal(pn_pool_get(netport_pool, &packet, 1), 0);
-		netns_frame(pn_buf_append(packet, 60), 60, q);
-		assert_int_equal(pn_port_tx_burst(port, q, &packet, 1), 1);
-		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
-	}
-	for (uint32_t i = 0, got = 0; i < 100; i++, got = 0) {
-		netns_frame(frame, sizeof(frame), i);
-		netns_send(netport_peer, frame, sizeof(frame));
-		for (int idle = 0; !got && idle < 2000; idle++) {
-			for (uint16_t q = 0; q < QUEUES; q++) {
-				struct pn_buf *packet;
-				uint16_t n = pn_port_rx_burst(port, q, &packet, 1);
-
-				pn_buf_free_bulk(&packet, n);
-				got += n;
-			}
-			netns_idle(port, 1);
-		}
-		assert_int_equal(got, 1);
+	netport_send_each(port, QUEUES);
+	for (int i = 0; i < 100; i++) {
+		netport_feed(1, 60);
+		assert_int_equal(netport_gather(port, QUEUES, 1, got), 1);
 	}
 	netport_end(port);
 }
@@ -244,22 +182,17 @@ static void test_queues(void **state)
 /* Whichever allocation fails, all is undone, and the next start works. */
 static void test_no_memory(void **state)
 {
-	struct pn_port_conf conf = {0};
 	struct pn_port *first, *port;
 	bool reached = true;
 
 	(void)state;
-	if (missing)
-		skip();
 	first = netport_start(SPEC, 1, 0);
-	conf.rx_pool = netport_pool;
 	assert_int_equal(pn_port_stop(first), 0);
 	for (unsigned int n = 1; reached; n++) {
 		int ret;
 
 		assert_true(n < 100);
-		port = netport_open(SPEC);
-		assert_int_equal(pn_port_configure(port, &conf), 0);
+		port = netport_open_beside(SPEC);
 		allocations = 0;
 		failing_allocation = n;
 		ret = pn_port_start(port);
@@ -276,16 +209,11 @@ static void test_no_memory(void **state)
 /* Two programs at one interface: the second is told who is in the way. */
 static void test_occupied(void **state)
 {
-	struct pn_port_conf conf = {0};
-	struct pn_port *port, *other = NULL;
+	struct pn_port *port, *other;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
-	other = netport_open(SPEC);
-	conf.rx_pool = netport_pool;
-	assert_int_equal(pn_port_configure(other, &conf), 0);
+	other = netport_open_beside(SPEC);
 	assert_int_equal(pn_port_start(other), -EBUSY);
 	assert_non_null(strstr(pn_error(), "XDP program"));
 	pn_port_close(other);
@@ -303,6 +231,12 @@ static uint64_t setting(const char *file)
 	assert_non_null(fgets(text, sizeof(text), stream));
 	fclose(stream);
 	return strtoull(text, NULL, 10);
+}
+
+static void expect_settings(uint64_t times, uint64_t timeout)
+{
+	assert_int_equal(setting("napi_defer_hard_irqs"), times);
+	assert_int_equal(setting("gro_flush_timeout"), timeout);
 }
 
 static bool is_deferred(struct pn_port *port)
@@ -334,11 +268,9 @@ static void check_left(const char *spec, uint64_t times, uint64_t timeout)
 	assert_int_equal(netns_in_child(die_deferred, NULL), 0);
 	assert_int_equal(setting("napi_defer_hard_irqs"), 2);
 	port = netport_start_at(spec, NETNS_PEER, 1, 0);
-	assert_int_equal(setting("napi_defer_hard_irqs"), times);
-	assert_int_equal(setting("gro_flush_timeout"), timeout);
+	expect_settings(times, timeout);
 	assert_int_equal(pn_port_stop(port), 0);
-	assert_int_equal(setting("napi_defer_hard_irqs"), 0);
-	assert_int_equal(setting("gro_flush_timeout"), 0);
+	expect_settings(0, 0);
 	netport_end(port);
 }
 
@@ -353,11 +285,9 @@ static int deferred(void *arg)
 		return 77;
 	port = netport_start(SPEC ",defer=300", 1, 0);
 	assert_true(is_deferred(port));
-	assert_int_equal(setting("napi_defer_hard_irqs"), 2);
-	assert_int_equal(setting("gro_flush_timeout"), 300089);
+	expect_settings(2, 300089);
 	assert_int_equal(pn_port_stop(port), 0);
-	assert_int_equal(setting("napi_defer_hard_irqs"), 0);
-	assert_int_equal(setting("gro_flush_timeout"), 0);
+	expect_settings(0, 0);
 	netport_end(port);
 	port = netport_start(SPEC ",defer=0", 1, 0);
 	assert_false(is_deferred(port));
@@ -369,8 +299,7 @@ static int deferred(void *arg)
 	assert_int_equal(system("echo 1000 > /sys/class/net/" NETNS_PORT "/gro_flush_timeout"), 0);
 	assert_int_equal(pn_port_start(port), 0);
 	assert_false(is_deferred(port));
-	assert_int_equal(setting("gro_flush_timeout"), 1000);
-	assert_int_equal(setting("napi_defer_hard_irqs"), 0);
+	expect_settings(0, 1000);
 	assert_int_equal(pn_port_stop(port), 0);
 	assert_int_equal(setting("gro_flush_timeout"), 1000);
 	netport_end(port);
@@ -384,20 +313,13 @@ static int deferred(void *arg)
 static void test_defer(void **state)
 {
 	struct pn_port *port;
-	int ret;
 
 	(void)state;
-	if (missing)
-		skip();
 	/* /sys is that of the first network here. */
 	port = netport_start(SPEC, 1, 0);
 	assert_false(is_deferred(port));
 	netport_end(port);
-	ret = netns_in_child(deferred, NULL);
-	netns_cut();
-	if (ret == 77)
-		skip();
-	assert_int_equal(ret, 0);
+	netport_in_child(deferred);
 }
 
 static void test_threads(void **state)
@@ -405,8 +327,6 @@ static void test_threads(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start(SPEC, 1, 0);
 	netport_threads(port);
 	netport_end(port);
@@ -417,30 +337,20 @@ static void test_words(void **state)
 	static const char *const bad[] = {"afxdp", "afxdp:iface=", "afxdp:iface=a/b",
 		"afxdp:iface=lo,mode=fast", "afxdp:iface=lo,queue=1099511627776",
 		"afxdp:iface=lo,busy=x", "afxdp:iface=lo,color=1"};
-	struct pn_port *port = NULL;
+	struct pn_port *good, *port = NULL;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(pn_port_open(&port, bad[i], NULL), -EINVAL);
-		assert_null(port);
-	}
-	if (missing)
-		skip();
+	conformance_refused(bad, sizeof(bad) / sizeof(bad[0]));
+	netport_need();
 	assert_int_equal(pn_port_open(&port, "afxdp:iface=nowhere", NULL), -ENODEV);
 	/* A veth has no zero copy: what was asked for is never replaced by another. */
-	{
-		struct pn_port_conf conf = {0};
-		struct pn_port *good = netport_start(SPEC, 1, 0);
-
-		assert_int_equal(pn_port_stop(good), 0);
-		port = netport_open(SPEC ",mode=zerocopy");
-		conf.rx_pool = netport_pool;
-		assert_int_equal(pn_port_configure(port, &conf), 0);
-		assert_int_equal(pn_port_start(port), -EOPNOTSUPP);
-		assert_non_null(strstr(pn_error(), "zero copy"));
-		pn_port_close(port);
-		netport_end(good);
-	}
+	good = netport_start(SPEC, 1, 0);
+	assert_int_equal(pn_port_stop(good), 0);
+	port = netport_open_beside(SPEC ",mode=zerocopy");
+	assert_int_equal(pn_port_start(port), -EOPNOTSUPP);
+	assert_non_null(strstr(pn_error(), "zero copy"));
+	pn_port_close(port);
+	netport_end(good);
 }
 
 static int without_bpf(void *arg)
@@ -462,8 +372,7 @@ static int without_bpf(void *arg)
 static void test_no_capability(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
+	netport_need();
 	assert_int_equal(netns_in_child(without_bpf, NULL), 0);
 }
 
@@ -480,7 +389,7 @@ static int setup(void **state)
 	(void)state;
 	if (!mkdtemp(folder) || setenv("PINION_RUNTIME_DIR", folder, 1))
 		return 1;
-	missing = netport_enter_xdp();
+	netport_enter_xdp();
 	return 0;
 }
 

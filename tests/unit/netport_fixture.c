@@ -29,6 +29,43 @@ uint32_t netport_buffers = 2048;
 
 static struct pn_region *region;
 static struct pn_heap *heap;
+static const char *lacking; /* what tests need and is not there */
+
+void netport_enter(const char *(*missing)(void))
+{
+	lacking = netns_enter();
+	if (!lacking && missing)
+		lacking = missing();
+	if (lacking)
+		printf("# %s\n", lacking);
+}
+
+static const char *no_xdp(void)
+{
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return "the kernel has no AF_XDP";
+	close(fd);
+	return NULL;
+}
+
+void netport_enter_xdp(void)
+{
+	/* A kernel without AF_XDP, or a container that forbids BPF: said, and not tested. */
+	if (!geteuid()) {
+		netport_enter(no_xdp);
+		return;
+	}
+	lacking = "AF_XDP takes root";
+	printf("# %s\n", lacking);
+}
+
+void netport_need(void)
+{
+	if (lacking)
+		skip();
+}
 
 struct pn_port *netport_open(const char *spec)
 {
@@ -39,16 +76,37 @@ struct pn_port *netport_open(const char *spec)
 	return port;
 }
 
-struct pn_port *netport_conformance_open(struct conformance *driver)
+struct pn_port *netport_open_beside(const char *spec)
+{
+	struct pn_port_conf conf = {.rx_pool = netport_pool};
+	struct pn_port *port = netport_open(spec);
+
+	assert_int_equal(pn_port_configure(port, &conf), 0);
+	return port;
+}
+
+static struct pn_port *driver_open(struct conformance *driver)
 {
 	*(int *)driver->own = netns_socket(NETNS_PEER);
 	return netport_open(driver->name);
 }
 
-void netport_conformance_close(struct conformance *driver, struct pn_port *port)
+static void driver_close(struct conformance *driver, struct pn_port *port)
 {
 	pn_port_close(port);
 	close(*(int *)driver->own);
+}
+
+struct conformance netport_driver(const char *spec, int *fd)
+{
+	return (struct conformance){
+		.name = spec,
+		.open = driver_open,
+		.close = driver_close,
+		.feed = netns_feed,
+		.drain = netns_drain,
+		.own = fd,
+	};
 }
 
 struct pn_port *netport_start_at(
@@ -60,6 +118,7 @@ struct pn_port *netport_start_at(
 	struct pn_region_opts memory = PN_REGION_OPTS_INIT;
 	struct pn_port *port;
 
+	netport_need();
 	memory.page_size = PN_PAGE_4K;
 	memory.backing = PN_BACKING_MEMFD;
 	assert_int_equal(pn_region_create(&region, 16 << 20, &memory), 0);
@@ -76,8 +135,16 @@ struct pn_port *netport_start_at(
 
 struct pn_port *netport_start(const char *spec, uint16_t queues, uint16_t data_room)
 {
+	netport_need();
 	netns_wire(queues);
 	return netport_start_at(spec, NETNS_PEER, queues, data_room);
+}
+
+void netport_change_mtu(struct pn_port *port, uint16_t mtu)
+{
+	assert_int_equal(pn_port_stop(port), 0);
+	assert_int_equal(pn_port_set_mtu(port, mtu), 0);
+	assert_int_equal(pn_port_start(port), 0);
 }
 
 void netport_end(struct pn_port *port)
@@ -90,6 +157,84 @@ void netport_end(struct pn_port *port)
 	assert_int_equal(pn_heap_destroy(heap), 0);
 	assert_int_equal(pn_region_destroy(region), 0);
 	netns_cut();
+}
+
+void netport_end_gone(struct pn_port *port)
+{
+	struct pn_buf *packet;
+
+	assert_false(netport_link_now(port).up);
+	assert_int_equal(pn_port_rx_burst(port, 0, &packet, 1), 0);
+	assert_true(pn_port_wait(&port, 1, 10) >= 0);
+	assert_int_equal(pn_port_stop(port), 0);
+	assert_true(pn_port_start(port) < 0);
+	netport_end(port);
+}
+
+void netport_down(struct pn_port *port)
+{
+	struct pn_port_link link;
+
+	assert_int_equal(netns_ip("link set " NETNS_PORT " down"), 0);
+	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
+	link = netport_link_now(port);
+	assert_false(link.up || link.speed_mbps);
+}
+
+void netport_up(void)
+{
+	assert_int_equal(netns_ip("link set " NETNS_PORT " up"), 0);
+	netns_settle(NETNS_PORT, true);
+}
+
+void netport_feed(uint32_t n, size_t len)
+{
+	unsigned char frame[1514];
+
+	assert_true(len <= sizeof(frame));
+	for (uint32_t i = 0; i < n; i++) {
+		netns_frame(frame, len, i);
+		netns_send(netport_peer, frame, len);
+	}
+}
+
+uint32_t netport_gather(struct pn_port *port, uint16_t queues, uint32_t packets, uint32_t *got)
+{
+	uint32_t all = 0;
+
+	for (int idle = 0; all < packets && idle < 200; idle++) {
+		for (uint16_t q = 0; q < queues; q++) {
+			struct pn_buf *bufs[32];
+			uint16_t n = pn_port_rx_burst(port, q, bufs, 32);
+
+			pn_buf_free_bulk(bufs, n);
+			got[q] += n;
+			all += n;
+		}
+		if (all < packets)
+			netns_idle(port, 10);
+	}
+	return all;
+}
+
+void netport_arrive(uint32_t n)
+{
+	unsigned char frame[60];
+
+	for (uint32_t i = 0; i < n; i++)
+		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
+}
+
+void netport_send_each(struct pn_port *port, uint16_t queues)
+{
+	for (uint16_t q = 0; q < queues; q++) {
+		struct pn_buf *packet;
+
+		assert_int_equal(pn_pool_get(netport_pool, &packet, 1), 0);
+		netns_frame(pn_buf_append(packet, 60), 60, q);
+		assert_int_equal(pn_port_tx_burst(port, q, &packet, 1), 1);
+		netport_arrive(1);
+	}
 }
 
 struct pn_buf *netport_receive(struct pn_port *port, uint16_t queue)
@@ -125,6 +270,14 @@ struct pn_port_stats netport_stats(struct pn_port *port)
 
 	assert_int_equal(pn_port_get_stats(port, &stats), 0);
 	return stats;
+}
+
+struct pn_port_link netport_link_now(struct pn_port *port)
+{
+	struct pn_port_link link;
+
+	assert_int_equal(pn_port_get_link(port, &link), 0);
+	return link;
 }
 
 uint16_t netport_send(struct pn_port *port, uint16_t n)
@@ -169,6 +322,13 @@ void netport_echo(struct pn_port *port, uint16_t len, uint32_t number)
 	assert_memory_equal(back, frame, len);
 }
 
+void netport_echo_each(struct pn_port *port, const uint16_t *lengths, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		netport_echo(port, lengths[i], (uint32_t)i);
+	assert_int_equal(netport_stats(port).rx_errors + netport_stats(port).tx_errors, 0);
+}
+
 void netport_lengths_sent(struct pn_port *port)
 {
 	unsigned char frame[2100];
@@ -191,6 +351,23 @@ void netport_lengths_sent(struct pn_port *port)
 	assert_int_equal(netport_stats(port).tx_errors, 1);
 }
 
+static void check_child(int ret)
+{
+	if (ret == 77)
+		skip();
+	assert_int_equal(ret, 0);
+}
+
+void netport_in_child(int (*run)(void *arg))
+{
+	int ret;
+
+	netport_need();
+	ret = netns_in_child(run, NULL);
+	netns_cut();
+	check_child(ret);
+}
+
 struct user {
 	void (*run)(void);
 	const char *(*missing)(void);
@@ -199,27 +376,22 @@ struct user {
 static int run_as_user(void *arg)
 {
 	const struct user *user = arg;
-	const char *why;
 
 	if (!getuid() && (setgroups(0, NULL) || setgid(1000) || setuid(1000)))
 		return 1;
 	prctl(PR_SET_DUMPABLE, 1); /* /proc/self is its own again */
-	why = netns_enter();
-	if (!why && user->missing)
-		why = user->missing();
-	if (why) {
-		printf("# %s\n", why);
+	netport_enter(user->missing);
+	if (lacking)
 		return 77;
-	}
 	user->run();
 	return 0;
 }
 
-int netport_as_user(void (*run)(void), const char *(*missing)(void))
+void netport_as_user(void (*run)(void), const char *(*missing)(void))
 {
 	struct user user = {run, missing};
 
-	return netns_in_child(run_as_user, &user);
+	check_child(netns_in_child(run_as_user, &user));
 }
 
 int netport_drop_capability(unsigned int capability)
@@ -232,21 +404,6 @@ int netport_drop_capability(unsigned int capability)
 	data[capability / 32].effective &= ~(1u << capability % 32);
 	data[capability / 32].permitted &= ~(1u << capability % 32);
 	return syscall(SYS_capset, &head, data) != 0;
-}
-
-const char *netport_enter_xdp(void)
-{
-	const char *why = geteuid() ? "AF_XDP takes root" : netns_enter();
-	int fd = why ? -1 : socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
-
-	/* A kernel without AF_XDP, or a container that forbids BPF: said, and not tested. */
-	if (!why && fd < 0)
-		why = "the kernel has no AF_XDP";
-	if (fd >= 0)
-		close(fd);
-	if (why)
-		printf("# %s\n", why);
-	return why;
 }
 
 struct without {

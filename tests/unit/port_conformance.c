@@ -209,6 +209,16 @@ void conformance_sleeps(struct pn_port *port, int ms)
 	fail_msg("it never sleeps");
 }
 
+void conformance_refused(const char *const *specs, size_t count)
+{
+	struct pn_port *port = NULL;
+
+	for (size_t i = 0; i < count; i++) {
+		assert_int_equal(pn_port_open(&port, specs[i], NULL), -EINVAL);
+		assert_null(port);
+	}
+}
+
 /* Waiting ends when there is something, and when the time is over. */
 static void check_wait(struct conformance *driver)
 {

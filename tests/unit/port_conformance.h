@@ -41,6 +41,9 @@ struct conformance {
 /* With nothing to receive, waiting for so long ends when the time is over; asserts. */
 void conformance_sleeps(struct pn_port *port, int ms);
 
+/* None of these opens a port; asserts. */
+void conformance_refused(const char *const *specs, size_t count);
+
 /* Run all checks; they assert. */
 void conformance_run(struct conformance *driver);
 

@@ -20,8 +20,6 @@
 
 #define SPEC "tap:iface=" NETNS_PORT
 
-static const char *missing; /* why there is no namespace, or no tap */
-
 static struct pn_port *conformance_open(struct conformance *driver)
 {
 	struct pn_port *port = netport_open(driver->name);
@@ -34,24 +32,17 @@ static struct pn_port *conformance_open(struct conformance *driver)
 static void conform(void)
 {
 	int fd;
-	struct conformance driver = {
-		.name = SPEC,
-		.open = conformance_open,
-		.close = netport_conformance_close,
-		.feed = netns_feed,
-		.drain = netns_drain,
-		.own = &fd,
-		.rx_from_pool = true,
-	};
+	struct conformance driver = netport_driver(SPEC, &fd);
 
+	driver.open = conformance_open;
+	driver.rx_from_pool = true;
 	conformance_run(&driver);
 }
 
 static void test_conformance(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
+	netport_need();
 	conform();
 }
 
@@ -63,12 +54,8 @@ static const char *no_tap(void)
 
 static void test_ordinary_user(void **state)
 {
-	int ret = netport_as_user(conform, no_tap);
-
 	(void)state;
-	if (ret == 77)
-		skip();
-	assert_int_equal(ret, 0);
+	netport_as_user(conform, no_tap);
 }
 
 /* Both ways, from the shortest to what takes several buffers. */
@@ -78,15 +65,9 @@ static void test_bytes(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start_at(SPEC, NETNS_PORT, 1, 0);
-	assert_int_equal(pn_port_stop(port), 0);
-	assert_int_equal(pn_port_set_mtu(port, 9000), 0);
-	assert_int_equal(pn_port_start(port), 0);
-	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++)
-		netport_echo(port, lengths[i], (uint32_t)i);
-	assert_int_equal(netport_stats(port).rx_errors + netport_stats(port).tx_errors, 0);
+	netport_change_mtu(port, 9000);
+	netport_echo_each(port, lengths, sizeof(lengths) / sizeof(lengths[0]));
 	netport_end(port);
 }
 
@@ -94,85 +75,47 @@ static void test_bytes(void **state)
 static void test_queues(void **state)
 {
 	enum { QUEUES = 4, PACKETS = 200 };
-	unsigned char frame[60];
+	uint32_t got[QUEUES] = {0};
 	struct pn_port *port;
-	uint32_t all = 0;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start_at(SPEC, NETNS_PORT, QUEUES, 0);
-	for (uint32_t i = 0; i < PACKETS; i++) {
-		netns_frame(frame, sizeof(frame), i);
-		netns_send(netport_peer, frame, sizeof(frame));
-	}
-	for (int idle = 0; all < PACKETS && idle < 200; idle++) {
-		for (uint16_t q = 0; q < QUEUES; q++) {
-			struct pn_buf *bufs[32];
-			uint16_t n = pn_port_rx_burst(port, q, bufs, 32);
-
-			pn_buf_free_bulk(bufs, n);
-			all += n;
-		}
-		netns_idle(port, 10);
-	}
-	assert_int_equal(all, PACKETS);
-	for (uint16_t q = 0; q < QUEUES; q++) {
-		struct pn_buf *packet;
-
-		assert_int_equal(pn_pool_get(netport_pool, &packet, 1), 0);
-		netns_frame(pn_buf_append(packet, 60), 60, q);
-		assert_int_equal(pn_port_tx_burst(port, q, &packet, 1), 1);
-		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
-	}
+	netport_feed(PACKETS, 60);
+	assert_int_equal(netport_gather(port, QUEUES, PACKETS, got), PACKETS);
+	netport_send_each(port, QUEUES);
 	netport_end(port);
 }
 
 static void test_link(void **state)
 {
-	struct pn_port_link link;
-	unsigned char frame[60];
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start_at(SPEC, NETNS_PORT, 1, 0);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_true(link.up);
-	assert_int_equal(netns_ip("link set " NETNS_PORT " down"), 0);
-	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up);
+	assert_true(netport_link_now(port).up);
+	netport_down(port);
 	assert_int_equal(netport_send(port, 32), 32);
 	assert_int_equal(netport_stats(port).tx_errors, 32);
 	conformance_sleeps(port, 20);
-	assert_int_equal(netns_ip("link set " NETNS_PORT " up"), 0);
-	netns_settle(NETNS_PORT, true);
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_true(link.up);
+	netport_up();
+	assert_true(netport_link_now(port).up);
 	netns_empty(netport_peer);
 	assert_int_equal(netport_send(port, 3), 3);
-	for (int i = 0; i < 3; i++)
-		assert_int_equal(netns_receive(netport_peer, frame, sizeof(frame)), 60);
+	netport_arrive(3);
 	netport_end(port);
 }
 
 /* Deleted while it is in use: nothing is received, what is sent is dropped and counted. */
 static void test_gone(void **state)
 {
-	struct pn_port_link link;
 	struct pn_port *port;
 	struct pn_buf *packet;
 	uint64_t before;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start_at(SPEC, NETNS_PORT, 1, 0);
 	netns_cut();
-	assert_int_equal(pn_port_get_link(port, &link), 0);
-	assert_false(link.up);
+	assert_false(netport_link_now(port).up);
 	assert_int_equal(netport_send(port, 8), 8);
 	assert_int_equal(netport_stats(port).tx_errors, 8);
 	assert_int_equal(pn_port_rx_burst(port, 0, &packet, 1), 0);
@@ -182,9 +125,7 @@ static void test_gone(void **state)
 	for (int i = 0; i < 200; i++)
 		assert_true(pn_port_wait(&port, 1, 10) >= 0);
 	assert_true(netport_cpu_ns() - before < 100000000);
-	assert_int_equal(pn_port_stop(port), 0);
-	assert_true(pn_port_start(port) < 0);
-	netport_end(port);
+	netport_end_gone(port);
 }
 
 /* It goes with the port, unless it is to stay; and then it can be opened again. */
@@ -194,8 +135,7 @@ static void test_persistent(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
+	netport_need();
 	pn_port_close(netport_open(SPEC));
 	assert_int_not_equal(netns_ip("link show " NETNS_PORT), 0);
 	for (int i = 0; i < 2; i++) {
@@ -216,8 +156,6 @@ static void test_threads(void **state)
 	struct pn_port *port;
 
 	(void)state;
-	if (missing)
-		skip();
 	port = netport_start_at(SPEC, NETNS_PORT, 1, 0);
 	netport_threads(port);
 	netport_end(port);
@@ -231,12 +169,8 @@ static void test_words(void **state)
 	struct pn_port *port = NULL;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_int_equal(pn_port_open(&port, bad[i], NULL), -EINVAL);
-		assert_null(port);
-	}
-	if (missing)
-		skip();
+	conformance_refused(bad, sizeof(bad) / sizeof(bad[0]));
+	netport_need();
 	/* There already, and no tap. */
 	assert_true(pn_port_open(&port, "tap:iface=lo", NULL) < 0);
 	assert_non_null(strstr(pn_error(), "lo"));
@@ -246,19 +180,14 @@ static void test_words(void **state)
 static void test_no_capability(void **state)
 {
 	(void)state;
-	if (missing)
-		skip();
+	netport_need();
 	netport_refused_without("tap", "CAP_NET_ADMIN");
 }
 
 static int setup(void **state)
 {
 	(void)state;
-	missing = netns_enter();
-	if (!missing)
-		missing = no_tap();
-	if (missing)
-		printf("# %s\n", missing);
+	netport_enter(no_tap);
 	return 0;
 }
 
