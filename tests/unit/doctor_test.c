@@ -143,14 +143,28 @@ static void sizes_of_files_and_entries(void **state)
  * Devices
  */
 
+/* One like the first. */
+static void add_device(const char *address)
+{
+	doctor_devices[1] = doctor_devices[0];
+	strcpy(doctor_devices[1].address, address);
+	doctor.machine.device_count = 2;
+}
+
+/* It is not VFIO's. */
+static void give_to(struct pn_pci_info *device, const char *driver)
+{
+	strcpy(device->driver, driver);
+	device->group_node[0] = device->cdev_node[0] = '\0';
+}
+
 static void a_device_of_the_kernels_is_bound(void **state)
 {
 	const struct doctor_finding *finding;
 
 	(void)state;
-	strcpy(doctor_devices[0].driver, "e1000e");
+	give_to(&doctor_devices[0], "e1000e");
 	strcpy(doctor_devices[0].interfaces, "eth0");
-	doctor_devices[0].group_node[0] = doctor_devices[0].cdev_node[0] = '\0';
 	doctor_look();
 	finding = only("devices.usable", "0000:00:10.0", DOCTOR_BLOCKS, "makes it eth0");
 	mended(finding, DOCTOR_AS_ROOT, "pinion bind 0000:00:10.0");
@@ -163,11 +177,8 @@ static void a_device_of_the_kernels_is_bound(void **state)
 static void who_is_in_the_way_of_a_group(void **state)
 {
 	(void)state;
-	doctor_devices[1] = doctor_devices[0];
-	strcpy(doctor_devices[1].address, "0000:00:10.1");
-	strcpy(doctor_devices[1].driver, "e1000e");
-	doctor_devices[1].group_node[0] = doctor_devices[1].cdev_node[0] = '\0';
-	doctor.machine.device_count = 2;
+	add_device("0000:00:10.1");
+	give_to(&doctor_devices[1], "e1000e");
 	doctor_look();
 	mended(only("devices.usable", "0000:00:10.0", DOCTOR_BLOCKS, "0000:00:10.1 is in it"),
 		DOCTOR_AS_ROOT, "pinion bind 0000:00:10.1");
@@ -227,9 +238,7 @@ static void devices_by_name(void **state)
 		doctor_look();
 		only("devices.usable", bad[i], DOCTOR_BLOCKS, "no such PCI device");
 	}
-	doctor_devices[1] = doctor_devices[0];
-	strcpy(doctor_devices[1].address, "0000:00:11.0");
-	doctor.machine.device_count = 2;
+	add_device("0000:00:11.0");
 	doctor.ask.devices[0] = "8086:10d3";
 	doctor_look();
 	only("devices.usable", "8086:10d3", DOCTOR_BLOCKS, "2 devices are that");
@@ -241,10 +250,8 @@ static void one_that_works_is_enough(void **state)
 	doctor.ask.device_count = 0;
 	doctor_look();
 	found("devices.usable", "0000:00:10.0", DOCTOR_OK, "opens");
-	doctor_devices[1] = doctor_devices[0];
-	strcpy(doctor_devices[1].address, "0000:00:11.0");
+	add_device("0000:00:11.0");
 	doctor_devices[1].iommu_group = -1;
-	doctor.machine.device_count = 2;
 	doctor_look();
 	only("devices.usable", "0000:00:11.0", DOCTOR_HURTS, "no IOMMU group");
 	doctor_devices[0].iommu_group = -1;
