@@ -59,62 +59,22 @@ static void grows_and_is_trimmed(void **state)
 	pn_domain_detach(f->domain, fd);
 }
 
-static void grows_in_two_domains_at_the_same_iovas(void **state)
+/* The fixture's domain and another one, each with a device, and a heap in both. */
+static struct pn_heap *heap_in_two(struct fixture *f, struct pn_domain *domains[2], int fds[2])
 {
-	struct fixture *f = *state;
 	struct pn_domain_heap_opts opts = small_steps();
-	struct pn_domain *domains[2] = {f->domain, NULL};
 	struct pn_heap *heap;
-	int fds[2];
-	uint64_t iova;
-	void *block, *vaddr;
 
+	domains[0] = f->domain;
 	assert_int_equal(new_domain(&domains[1], f->backend, NULL), 0);
 	fds[0] = attach_to(domains[0], &nic0);
 	fds[1] = attach_to(domains[1], &nic2);
 	assert_int_equal(pn_domain_heap(&heap, domains, 2, &opts), 0);
-	block = pn_heap_alloc(heap, STEP, 64, &iova);
-	assert_non_null(block);
-	for (int i = 0; i < 2; i++) {
-		assert_int_equal(pn_domain_vaddr(domains[i], iova, STEP, &vaddr), 0);
-		assert_ptr_equal(vaddr, block);
-	}
-	check_domains(domains, 2);
-	assert_int_equal(pn_heap_free(heap, block), 0);
-	assert_int_equal(pn_heap_trim(heap), 1);
-	assert_int_equal(info_of(domains[0]).mappings + info_of(domains[1]).mappings, 0);
-	assert_int_equal(pn_heap_destroy(heap), 0);
-	pn_domain_detach(domains[0], fds[0]);
-	pn_domain_detach(domains[1], fds[1]);
-	assert_int_equal(pn_domain_destroy(domains[1]), 0);
+	return heap;
 }
 
-/* Each call to the kernel fails in turn: then both domains have the memory, or neither. */
-static void all_domains_or_none(void **state)
+static void end_two(struct pn_heap *heap, struct pn_domain *domains[2], const int fds[2])
 {
-	struct fixture *f = *state;
-	struct pn_domain_heap_opts opts = small_steps();
-	struct pn_domain *domains[2] = {f->domain, NULL};
-	struct pn_heap *heap;
-	int fds[2];
-	void *block = NULL;
-
-	assert_int_equal(new_domain(&domains[1], f->backend, NULL), 0);
-	fds[0] = attach_to(domains[0], &nic0);
-	fds[1] = attach_to(domains[1], &nic2);
-	assert_int_equal(pn_domain_heap(&heap, domains, 2, &opts), 0);
-	for (unsigned int call = 1; !block; call++) {
-		assert_true(call < 20);
-		model.calls = model.failed = 0;
-		model.fail_call = call;
-		model.fail_err = ENOMEM;
-		block = pn_heap_alloc(heap, STEP, 64, NULL);
-		model.fail_call = 0;
-		assert_int_equal(info_of(domains[0]).mappings, block ? 1 : 0);
-		assert_int_equal(info_of(domains[1]).mappings, block ? 1 : 0);
-		check_domains(domains, 2);
-	}
-	assert_int_equal(pn_heap_free(heap, block), 0);
 	assert_int_equal(pn_heap_destroy(heap), 0);
 	pn_domain_detach(domains[0], fds[0]);
 	pn_domain_detach(domains[1], fds[1]);
@@ -129,22 +89,75 @@ static void assert_mapped(struct pn_domain *domain, uint64_t iova, const void *b
 	assert_ptr_equal(vaddr, block);
 }
 
+/* Both have the memory, or neither. */
+static void assert_both(struct pn_domain *domains[2], bool mapped)
+{
+	assert_int_equal(info_of(domains[0]).mappings, mapped);
+	assert_int_equal(info_of(domains[1]).mappings, mapped);
+	check_domains(domains, 2);
+}
+
+static void fail_at(unsigned int call, int err)
+{
+	assert_true(call < 20);
+	model.calls = model.failed = 0;
+	model.fail_call = call;
+	model.fail_err = err;
+}
+
+static void grows_in_two_domains_at_the_same_iovas(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_domain *domains[2];
+	struct pn_heap *heap;
+	int fds[2];
+	uint64_t iova;
+	void *block;
+
+	heap = heap_in_two(f, domains, fds);
+	block = pn_heap_alloc(heap, STEP, 64, &iova);
+	assert_non_null(block);
+	assert_mapped(domains[0], iova, block);
+	assert_mapped(domains[1], iova, block);
+	check_domains(domains, 2);
+	assert_int_equal(pn_heap_free(heap, block), 0);
+	assert_int_equal(pn_heap_trim(heap), 1);
+	assert_int_equal(info_of(domains[0]).mappings + info_of(domains[1]).mappings, 0);
+	end_two(heap, domains, fds);
+}
+
+/* Each call to the kernel fails in turn: then both domains have the memory, or neither. */
+static void all_domains_or_none(void **state)
+{
+	struct fixture *f = *state;
+	struct pn_domain *domains[2];
+	struct pn_heap *heap;
+	int fds[2];
+	void *block = NULL;
+
+	heap = heap_in_two(f, domains, fds);
+	for (unsigned int call = 1; !block; call++) {
+		fail_at(call, ENOMEM);
+		block = pn_heap_alloc(heap, STEP, 64, NULL);
+		model.fail_call = 0;
+		assert_both(domains, block);
+	}
+	assert_int_equal(pn_heap_free(heap, block), 0);
+	end_two(heap, domains, fds);
+}
+
 /* A region that cannot be given back stays in the heap: then it is mapped where it was. */
 static void what_stays_in_the_heap_stays_mapped(void **state)
 {
 	struct fixture *f = *state;
-	struct pn_domain_heap_opts opts = small_steps();
-	struct pn_domain *domains[2] = {f->domain, NULL};
+	struct pn_domain *domains[2];
 	struct pn_region *region;
 	struct pn_heap *heap;
 	int fds[2], ret = 0;
 	uint64_t iova, again;
 	void *block;
 
-	assert_int_equal(new_domain(&domains[1], f->backend, NULL), 0);
-	fds[0] = attach_to(domains[0], &nic0);
-	fds[1] = attach_to(domains[1], &nic2);
-	assert_int_equal(pn_domain_heap(&heap, domains, 2, &opts), 0);
+	heap = heap_in_two(f, domains, fds);
 	block = pn_heap_alloc(heap, STEP, 64, &iova);
 	assert_non_null(block);
 	region = (struct pn_region *)(uintptr_t)pn_heap_region(heap, block);
@@ -162,20 +175,12 @@ static void what_stays_in_the_heap_stays_mapped(void **state)
 	assert_int_equal(pn_heap_free(heap, block), 0);
 	/* Each call to the kernel fails in turn. */
 	for (unsigned int call = 1; ret != 1; call++) {
-		assert_true(call < 20);
-		model.calls = model.failed = 0;
-		model.fail_call = call;
-		model.fail_err = EIO;
+		fail_at(call, EIO);
 		ret = pn_heap_trim(heap);
 		model.fail_call = 0;
-		assert_int_equal(info_of(domains[0]).mappings, ret == 1 ? 0 : 1);
-		assert_int_equal(info_of(domains[1]).mappings, ret == 1 ? 0 : 1);
-		check_domains(domains, 2);
+		assert_both(domains, ret != 1);
 	}
-	assert_int_equal(pn_heap_destroy(heap), 0);
-	pn_domain_detach(domains[0], fds[0]);
-	pn_domain_detach(domains[1], fds[1]);
-	assert_int_equal(pn_domain_destroy(domains[1]), 0);
+	end_two(heap, domains, fds);
 }
 
 static void a_limit_is_the_reason(void **state)
