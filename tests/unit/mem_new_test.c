@@ -53,6 +53,28 @@ static void tell(void *arg, uint64_t done, uint64_t size)
 	told->size = size;
 }
 
+/* Of small pages; told hears how it goes on. */
+static struct pn_region_opts heard_by(struct told *told)
+{
+	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+
+	opts.page_size = PN_PAGE_4K;
+	opts.progress = tell;
+	opts.progress_arg = told;
+	return opts;
+}
+
+/* With guards, of which a child can find out. */
+static struct pn_region_opts guarded(uint64_t page_size)
+{
+	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+
+	opts.page_size = page_size;
+	opts.guard = true;
+	opts.keep_on_fork = true;
+	return opts;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -78,14 +100,11 @@ static void threads_bring_pages_in(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
-		struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 		struct told told = {0};
+		struct pn_region_opts opts = heard_by(&told);
 		struct pn_region *region;
 
-		opts.page_size = PN_PAGE_4K;
 		opts.populate_threads = threads[i];
-		opts.progress = tell;
-		opts.progress_arg = &told;
 		assert_int_equal(pn_region_create(&region, LARGE, &opts), 0);
 		all_is_there(region);
 		assert_false(told.backwards);
@@ -98,14 +117,11 @@ static void threads_bring_pages_in(void **state)
 
 static void small_ones_are_told_once(void **state)
 {
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 	struct told told = {0};
+	struct pn_region_opts opts = heard_by(&told);
 	struct pn_region *region;
 
 	(void)state;
-	opts.page_size = PN_PAGE_4K;
-	opts.progress = tell;
-	opts.progress_arg = &told;
 	assert_int_equal(pn_region_create(&region, 4096, &opts), 0);
 	assert_int_equal(told.times, 1);
 	assert_int_equal(told.last, 4096);
@@ -119,14 +135,11 @@ static void a_part_that_fails(void **state)
 
 	(void)state;
 	for (int part = 1; part <= 5; part++) {
-		struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 		struct told told = {0};
+		struct pn_region_opts opts = heard_by(&told);
 		struct pn_region *region;
 
-		opts.page_size = PN_PAGE_4K;
 		opts.populate_threads = 2;
-		opts.progress = tell;
-		opts.progress_arg = &told;
 		fail_at = part;
 		fail_with = ENOMEM;
 		advised = 0;
@@ -140,14 +153,11 @@ static void a_part_that_fails(void **state)
 /* Linux before 5.14 does not know MADV_POPULATE_WRITE. */
 static void old_kernels_are_asked_otherwise(void **state)
 {
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 	struct told told = {0};
+	struct pn_region_opts opts = heard_by(&told);
 	struct pn_region *region;
 
 	(void)state;
-	opts.page_size = PN_PAGE_4K;
-	opts.progress = tell;
-	opts.progress_arg = &told;
 	fail_at = 1;
 	fail_with = EINVAL;
 	assert_int_equal(pn_region_create(&region, LARGE, &opts), 0);
@@ -180,11 +190,9 @@ static void guards_stop_a_program(void **state)
 
 	(void)state;
 	for (int i = 0; i < 4; i++) {
-		struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+		struct pn_region_opts opts = guarded(PN_PAGE_4K);
 
-		opts.page_size = PN_PAGE_4K;
 		opts.guard = i % 2 == 0;
-		opts.keep_on_fork = true;
 		assert_int_equal(pn_region_create(&regions[i], 1 << 20, &opts), 0);
 		/* Where nothing is guarded something may be. */
 		if (i % 2)
@@ -216,7 +224,7 @@ static void guards_stop_a_program(void **state)
 static void guards_anywhere(void **state)
 {
 	const uint64_t first = UINT64_C(64) << 30, size = UINT64_C(384) << 30;
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+	struct pn_region_opts opts = guarded(PN_PAGE_4K);
 	struct pn_region *region;
 	void *all;
 
@@ -226,9 +234,6 @@ static void guards_anywhere(void **state)
 	all = mmap((void *)(uintptr_t)first, size, PROT_NONE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	assert_ptr_equal(all, (void *)(uintptr_t)first);
-	opts.page_size = PN_PAGE_4K;
-	opts.guard = true;
-	opts.keep_on_fork = true;
 	assert_int_equal(pn_region_create(&region, 8192, &opts), 0);
 	assert_int_equal(write_at((char *)region->vaddr - 1), SIGSEGV);
 	assert_int_equal(write_at((char *)region->vaddr + 8192), SIGSEGV);
@@ -239,14 +244,11 @@ static void guards_anywhere(void **state)
 
 static void hugepages_have_guards(void **state)
 {
-	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
+	struct pn_region_opts opts = guarded(PN_PAGE_2M);
 	struct pn_region *region;
 
 	(void)state;
 	need_hugepages();
-	opts.page_size = PN_PAGE_2M;
-	opts.guard = true;
-	opts.keep_on_fork = true;
 	assert_int_equal(pn_region_create(&region, PN_PAGE_2M, &opts), 0);
 	assert_int_equal(write_at((char *)region->vaddr - 1), SIGSEGV);
 	assert_int_equal(write_at((char *)region->vaddr + PN_PAGE_2M), SIGSEGV);
