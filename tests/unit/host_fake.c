@@ -82,6 +82,15 @@ void fake_remove(const char *fmt, ...)
 	remove(path);
 }
 
+void fake_move(const char *from, const char *to)
+{
+	char here[PATH_MAX], there[PATH_MAX];
+
+	snprintf(here, sizeof(here), "%s/%s", fake.root, from);
+	snprintf(there, sizeof(there), "%s/%s", fake.root, to);
+	assert_int_equal(rename(here, there), 0);
+}
+
 const char *fake_read(const char *fmt, ...)
 {
 	static char text[4096];
@@ -438,6 +447,11 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	(void)type;
 	(void)ftw;
 	return remove(path);
+}
+
+void fake_restart(void)
+{
+	fake_write("66666666-2222-3333-4444-555555555555\n", "proc/sys/kernel/random/boot_id");
 }
 
 int fake_setup(void **arg)

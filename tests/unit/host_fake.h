@@ -45,6 +45,7 @@ int fake_teardown(void **arg);
 void fake_write(const char *text, const char *fmt, ...) HOST_PRINTF(2, 3);
 void fake_link(const char *target, const char *fmt, ...) HOST_PRINTF(2, 3);
 void fake_remove(const char *fmt, ...) HOST_PRINTF(1, 2);
+void fake_move(const char *from, const char *to);
 /* The text of a file, "" if there is none; in a buffer of its own until the next call. */
 const char *fake_read(const char *fmt, ...) HOST_PRINTF(1, 2);
 
@@ -59,6 +60,9 @@ void fake_disk(const char *address, const char *name, unsigned int major, unsign
 
 /* A link made by a function of the PCI bus; NULL: by none. Its index. */
 int fake_interface(const char *name, const char *address);
+
+/* The machine has been restarted: it has another boot ID. */
+void fake_restart(void);
 
 /* How many problems a report finds; and is there a state file? */
 size_t fake_problems(void);

@@ -6,11 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "binding.h"
-#include "host_fake.h"
+#include "host_run.h"
 #include "vf.h"
 
 #define CARD     "0000:01:00.0"
@@ -139,23 +136,20 @@ static void test_each_write_fails(void **arg)
 	expect_none();
 }
 
+static int act(void)
+{
+	return create(2, NULL) || remove_all();
+}
+
 static void test_dies_at_each_step(void **arg)
 {
-	int step, status = -1, shown = 0;
-	pid_t pid;
+	bool survived = false;
+	int step, shown = 0;
 
 	(void)arg;
-	for (step = 1; status; step++) {
+	for (step = 1; !survived; step++) {
 		assert_true(step < 200);
-		pid = fork();
-		assert_true(pid >= 0);
-		if (!pid) {
-			fake.die_at = step;
-			_exit(create(2, NULL) || remove_all());
-		}
-		assert_int_equal(waitpid(pid, &status, 0), pid);
-		assert_true(WIFEXITED(status));
-		assert_true(WEXITSTATUS(status) == 99 || !WEXITSTATUS(status));
+		survived = run_survives(step, act);
 		shown += fake_problems() > 0;
 		if (fake_has_state())
 			assert_int_equal(remove_all(), 0);
@@ -170,27 +164,12 @@ static void test_restart(void **arg)
 {
 	(void)arg;
 	assert_int_equal(create(1, NULL), 0);
-	fake_write("66666666-2222-3333-4444-555555555555\n", "proc/sys/kernel/random/boot_id");
+	fake_restart();
 	assert_true(fake_problems() > 0);
 	/* Whoever made those that are there now: not ours to remove. */
 	assert_int_equal(remove_all(), 0);
 	assert_string_equal(fake_read(DEVICES CARD "/sriov_numvfs"), "1");
 	assert_false(fake_has_state());
-}
-
-static int bind_function(bool persist)
-{
-	const struct host_bind_options options = {.driver = "vfio-pci", .persist = persist};
-	const char *device = FUNCTION;
-	struct host_state state;
-	struct host_uses uses;
-	int err;
-
-	assert_int_equal(host_state_load(&fake.host, &state), 0);
-	err = host_bind(&fake.host, &state, &device, 1, &options, &uses);
-	host_uses_free(&uses);
-	host_state_free(&state);
-	return err;
 }
 
 static size_t records(void)
@@ -209,8 +188,10 @@ static void test_address_of_before(void **arg)
 {
 	(void)arg;
 	for (int persist = 0; persist < 2; persist++) {
+		const struct host_bind_options options = {.driver = "vfio-pci", .persist = persist};
+
 		by_hand("1");
-		assert_int_equal(bind_function(persist), 0);
+		assert_int_equal(run_bind(FUNCTION, &options), 0);
 		by_hand("0");
 		assert_int_equal(create(1, NULL), 0);
 		assert_int_equal(records(), 1);
