@@ -543,3 +543,27 @@ bool readable(const volatile void *addr)
 	close(pipe_fds[1]);
 	return ok;
 }
+
+bool run_with_fault(int at, int (*drive)(struct pn_pci_device *dev))
+{
+	struct pn_pci_device *dev = NULL;
+	int err;
+
+	poke16(PCI_COMMAND, PCI_COMMAND_MASTER);
+	pn_fail(EINVAL, "nothing has failed");
+	fault_at = at;
+	fault_count = 0;
+	err = open_device(&dev);
+	if (!err) {
+		err = drive(dev);
+		pn_pci_close(dev);
+	}
+	fault_at = 0;
+	if (err) {
+		assert_true(fault_count >= at);
+		assert_string_not_equal(pn_error(), "nothing has failed");
+		assert_string_not_equal(pn_error(), "noise of detaching");
+		assert_string_not_equal(pn_error(), "");
+	}
+	return fault_count < at;
+}

@@ -98,6 +98,9 @@ void add_cap(struct model_region *region, uint16_t id, uint32_t next, const void
 void add_sparse(struct model_region *region, uint32_t nr_areas,
 	const struct vfio_region_sparse_mmap_area *areas, size_t count);
 
+/* Open, drive() and close, while the call of this number fails. True: all went without a fault. */
+bool run_with_fault(int at, int (*drive)(struct pn_pci_device *dev));
+
 /* The kernel's side of interrupts is lost. */
 void forget_irqs(void);
 

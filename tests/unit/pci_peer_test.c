@@ -320,29 +320,6 @@ static int drive(struct pn_pci_device *dev)
 	return err < 0 ? err : 0;
 }
 
-static bool run_with_fault(int at)
-{
-	struct pn_pci_device *dev = NULL;
-	int err;
-
-	poke16(PCI_COMMAND, PCI_COMMAND_MASTER);
-	pn_fail(EINVAL, "nothing has failed");
-	fault_at = at;
-	fault_count = 0;
-	err = open_device(&dev);
-	if (!err) {
-		err = drive(dev);
-		pn_pci_close(dev);
-	}
-	fault_at = 0;
-	if (err) {
-		assert_true(fault_count >= at);
-		assert_string_not_equal(pn_error(), "nothing has failed");
-		assert_string_not_equal(pn_error(), "");
-	}
-	return fault_count < at;
-}
-
 static void leaks_nothing_whatever_fails(void **state)
 {
 	int at = 0;
@@ -355,7 +332,7 @@ static void leaks_nothing_whatever_fails(void **state)
 		model.dma_buf_errno = offered ? 0 : ENOTTY;
 		at = 0;
 		do {
-			clean = run_with_fault(++at);
+			clean = run_with_fault(++at, drive);
 			assert_int_equal(model.attached, 0);
 			assert_int_equal(model.addresses, 0);
 			assert_int_equal(open_fds(), fds_before);
