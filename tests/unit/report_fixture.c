@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -48,6 +50,11 @@ int ledgers_remove(void **state)
 	if (files)
 		closedir(files);
 	return rmdir(ledgers);
+}
+
+int ledgers_clear(void **state)
+{
+	return ledgers_remove(state) || mkdir(ledgers, 0700) || chmod(ledgers, 01777);
 }
 
 struct pn_ledger *ledger_of(const struct pn_charge_rule *rule, const char *node, bool exempt)
@@ -151,4 +158,22 @@ bool has_note(const struct pn_pins_report *report, const char *part)
 			return true;
 	}
 	return false;
+}
+
+void hold_for_oneself(void *arg)
+{
+	(void)arg;
+	ledger_map(ledger_of(&rule_type1, "/dev/vfio/vfio", false),
+		PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED), 0x10000000, 0x1000, 16 * 4096);
+}
+
+int own_mounts(void)
+{
+	return unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+int become_stranger(void)
+{
+	return setresgid(STRANGER_UID, STRANGER_UID, STRANGER_UID) ||
+	       setresuid(STRANGER_UID, STRANGER_UID, STRANGER_UID);
 }

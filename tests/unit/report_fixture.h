@@ -14,6 +14,8 @@ extern const struct pn_charge_rule rule_type1, rule_iommufd, rule_noiommu;
 extern char ledgers[];
 int ledgers_make(void **state);
 int ledgers_remove(void **state);
+/* For a teardown: it is empty again. */
+int ledgers_clear(void **state);
 
 /* A ledger in it, of this process. */
 struct pn_ledger *ledger_of(const struct pn_charge_rule *rule, const char *node, bool exempt);
@@ -26,6 +28,14 @@ pid_t child_start(void (*run)(void *arg), void *arg);
 void child_end(pid_t pid);
 /* Run it in a child that ends; its result. Checks of cmocka do not work in it. */
 int child_result(int (*run)(void *arg), void *arg);
+
+/* For child_start(): 64 KiB on type1, in a ledger that nobody else may read. */
+void hold_for_oneself(void *arg);
+
+/* For good, so in a child. 0, or something else if it cannot be done. */
+#define STRANGER_UID 61234u
+int become_stranger(void);
+int own_mounts(void);
 
 struct pn_pins_report *report_of_ledgers(void);
 const struct pn_pins_process *process_in(const struct pn_pins_report *report, pid_t pid);
