@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The common conformance suite of ports: see port_conformance.h. Each check opens a port of its
- * own, and ends with the pool as full as it was.
+ * own, and ends with the pool as full as it was. Here: what a port says of itself, its states,
+ * queues, waiting, and what it refuses.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -14,14 +15,12 @@
 
 #include <cmocka.h>
 
-#include "port_conformance.h"
-
-#define BURST 32
+#include "port_conformance_priv.h"
 
 static struct pn_region *region;
 static struct pn_heap *heap;
 
-static void make_pool(struct conformance *driver, uint32_t count)
+void conformance_make_pool(struct conformance *driver, uint32_t count)
 {
 	struct pn_pool_opts opts = {.count = count, .check = PN_POOL_CHECK_ON};
 
@@ -36,7 +35,7 @@ static void end_pool(struct conformance *driver)
 	driver->pool = NULL;
 }
 
-static void start(struct conformance *driver, struct pn_port *port)
+void conformance_start(struct conformance *driver, struct pn_port *port)
 {
 	if (pn_port_start(port))
 		fail_msg("%s", pn_error());
@@ -44,27 +43,27 @@ static void start(struct conformance *driver, struct pn_port *port)
 		driver->settle(driver, port);
 }
 
-static struct pn_port *open_started(struct conformance *driver, uint32_t count)
+struct pn_port *conformance_open(struct conformance *driver, uint32_t count)
 {
 	struct pn_port_conf conf = {0};
 	struct pn_port *port;
 
-	make_pool(driver, count);
+	conformance_make_pool(driver, count);
 	port = driver->open(driver);
 	assert_non_null(port);
 	conf.rx_pool = driver->pool;
 	assert_int_equal(pn_port_configure(port, &conf), 0);
-	start(driver, port);
+	conformance_start(driver, port);
 	return port;
 }
 
-static void close_all(struct conformance *driver, struct pn_port *port)
+void conformance_close(struct conformance *driver, struct pn_port *port)
 {
 	driver->close(driver, port);
 	end_pool(driver);
 }
 
-static struct pn_buf *make_packet(struct conformance *driver, uint16_t len)
+struct pn_buf *conformance_packet(struct conformance *driver, uint16_t len)
 {
 	struct pn_buf *buf;
 
@@ -73,7 +72,7 @@ static struct pn_buf *make_packet(struct conformance *driver, uint16_t len)
 	return buf;
 }
 
-static struct pn_port_stats stats_of(struct pn_port *port)
+struct pn_port_stats conformance_stats(struct pn_port *port)
 {
 	struct pn_port_stats stats;
 
@@ -109,7 +108,7 @@ static void idle_once(struct pn_port *port)
 	assert_true(pn_port_wait(&port, 1, 10) >= 0);
 }
 
-static uint32_t receive(struct pn_port *port, uint32_t want, uint64_t *bytes)
+uint32_t conformance_receive(struct pn_port *port, uint32_t want, uint64_t *bytes)
 {
 	struct pn_buf *bufs[BURST];
 	struct pn_port_info info;
@@ -143,7 +142,7 @@ static void check_info(struct conformance *driver)
 	struct pn_port *port;
 	struct pn_port_info info;
 
-	make_pool(driver, CONFORMANCE_BUFFERS);
+	conformance_make_pool(driver, CONFORMANCE_BUFFERS);
 	port = driver->open(driver);
 	pn_port_get_info(port, &info);
 	assert_true(*info.name && *info.driver && *info.device);
@@ -157,27 +156,27 @@ static void check_info(struct conformance *driver)
 	/* What it says it can do are offloads, each of its own direction. */
 	assert_int_equal(info.rx_offloads & ~(PN_BUF_TX_VLAN - 1), 0);
 	assert_int_equal(info.tx_offloads & (PN_BUF_TX_VLAN - 1), 0);
-	close_all(driver, port);
+	conformance_close(driver, port);
 }
 
 /* Counters by name: those that every port has are the same as in the structure; and where there is
  * room for a few only, these are the first ones. */
 static void check_xstats(struct conformance *driver)
 {
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
+	struct pn_port *port = conformance_open(driver, CONFORMANCE_BUFFERS);
 	struct pn_port_xstat *all, first[2] = {0};
 	uint64_t bytes = 0;
 	int count;
 
 	assert_int_equal(pn_port_get_xstats(port, NULL, 1), -EINVAL);
-	receive(port, driver->feed(driver, port, 3), &bytes);
+	conformance_receive(port, driver->feed(driver, port, 3), &bytes);
 	count = pn_port_get_xstats(port, NULL, 0);
 	assert_true(count >= 13);
 	all = calloc((size_t)count, sizeof(*all));
 	assert_non_null(all);
 	assert_int_equal(pn_port_get_xstats(port, all, (unsigned int)count), count);
 	assert_string_equal(all[0].name, "rx_packets");
-	assert_int_equal(all[0].value, stats_of(port).rx_packets);
+	assert_int_equal(all[0].value, conformance_stats(port).rx_packets);
 	for (int i = 0; i < count; i++) {
 		assert_true(*all[i].name);
 		for (int j = 0; j < i; j++)
@@ -188,7 +187,7 @@ static void check_xstats(struct conformance *driver)
 	assert_string_equal(first[1].name, "");
 	free(all);
 	driver->drain(driver, port);
-	close_all(driver, port);
+	conformance_close(driver, port);
 }
 
 void conformance_sleeps(struct pn_port *port, int ms)
@@ -222,7 +221,7 @@ void conformance_refused(const char *const *specs, size_t count)
 /* Waiting ends when there is something, and when the time is over. */
 static void check_wait(struct conformance *driver)
 {
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
+	struct pn_port *port = conformance_open(driver, CONFORMANCE_BUFFERS);
 	struct pn_port *none = NULL;
 	struct pn_port_link link;
 	uint64_t bytes = 0;
@@ -241,11 +240,11 @@ static void check_wait(struct conformance *driver)
 	}
 	fed = driver->feed(driver, port, 5);
 	assert_int_equal(pn_port_wait(&port, 1, 5000), 1);
-	assert_int_equal(receive(port, fed, &bytes), fed);
+	assert_int_equal(conformance_receive(port, fed, &bytes), fed);
 	driver->drain(driver, port);
 	assert_int_equal(pn_port_stop(port), 0);
 	assert_int_equal(pn_port_wait(&port, 1, 1), 0);
-	close_all(driver, port);
+	conformance_close(driver, port);
 }
 
 /* Any number of queues that it says it has, and no more; all start, and none takes a buffer along.
@@ -257,7 +256,7 @@ static void check_queues(struct conformance *driver)
 	struct pn_port *port;
 	struct pn_buf *bufs[BURST];
 
-	make_pool(driver, CONFORMANCE_BUFFERS);
+	conformance_make_pool(driver, CONFORMANCE_BUFFERS);
 	port = driver->open(driver);
 	pn_port_get_info(port, &info);
 	assert_in_range(info.rx_queues_max, 1, PN_PORT_QUEUES_MAX);
@@ -276,9 +275,9 @@ static void check_queues(struct conformance *driver)
 	if (64 < info.rxd_min || 64 > info.rxd_max)
 		conf.rxd = conf.txd = 0;
 	assert_int_equal(pn_port_configure(port, &conf), 0);
-	start(driver, port);
+	conformance_start(driver, port);
 	for (uint16_t q = 0; q < conf.tx_queues; q++) {
-		struct pn_buf *packet = make_packet(driver, 60);
+		struct pn_buf *packet = conformance_packet(driver, 60);
 
 		assert_int_equal(pn_port_tx_burst(port, q, &packet, 1), 1);
 	}
@@ -286,7 +285,7 @@ static void check_queues(struct conformance *driver)
 	assert_int_equal(pn_port_stop(port), 0);
 	for (uint16_t q = 0; q < conf.rx_queues; q++)
 		assert_int_equal(pn_port_rx_burst(port, q, bufs, BURST), 0);
-	close_all(driver, port);
+	conformance_close(driver, port);
 }
 
 static void check_refusals(struct conformance *driver)
@@ -298,7 +297,7 @@ static void check_refusals(struct conformance *driver)
 	struct pn_port *port;
 	int fd = -1;
 
-	make_pool(driver, CONFORMANCE_BUFFERS);
+	conformance_make_pool(driver, CONFORMANCE_BUFFERS);
 	port = driver->open(driver);
 	assert_int_equal(pn_port_start(port), -EINVAL);
 	assert_int_equal(pn_port_configure(port, NULL), -EINVAL);
@@ -331,7 +330,7 @@ static void check_refusals(struct conformance *driver)
 	assert_int_equal(pn_port_configure(port, &conf), 0);
 	assert_int_equal(pn_port_configure(port, &conf), 0);
 	assert_int_equal(pn_pool_destroy(driver->pool), -EBUSY);
-	start(driver, port);
+	conformance_start(driver, port);
 	assert_int_equal(pn_port_start(port), -EALREADY);
 	assert_int_equal(pn_port_configure(port, &conf), -EBUSY);
 	assert_int_equal(pn_port_set_mtu(port, 1500), -EBUSY);
@@ -342,13 +341,13 @@ static void check_refusals(struct conformance *driver)
 	assert_int_equal(pn_port_set_multicast(port, NULL, 1), -EINVAL);
 	assert_int_equal(pn_port_stop(port), 0);
 	assert_int_equal(pn_port_stop(port), 0);
-	close_all(driver, port);
+	conformance_close(driver, port);
 }
 
 /* Neither gives nor takes. */
 static void check_still(struct conformance *driver, struct pn_port *port)
 {
-	struct pn_buf *bufs[BURST], *packet = make_packet(driver, 60);
+	struct pn_buf *bufs[BURST], *packet = conformance_packet(driver, 60);
 
 	assert_int_equal(pn_port_rx_burst(port, 0, bufs, BURST), 0);
 	assert_int_equal(pn_port_tx_burst(port, 0, &packet, 1), 0);
@@ -360,353 +359,24 @@ static void check_stopped(struct conformance *driver)
 	struct pn_port_conf conf = {0};
 	struct pn_port *port;
 
-	make_pool(driver, CONFORMANCE_BUFFERS);
+	conformance_make_pool(driver, CONFORMANCE_BUFFERS);
 	port = driver->open(driver);
 	check_still(driver, port);
 	conf.rx_pool = driver->pool;
 	assert_int_equal(pn_port_configure(port, &conf), 0);
 	check_still(driver, port);
 	for (int i = 0; i < 3; i++) {
-		start(driver, port);
+		conformance_start(driver, port);
 		assert_int_equal(pn_port_stop(port), 0);
 		check_still(driver, port);
 	}
-	close_all(driver, port);
-}
-
-static void check_receive(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	struct pn_port_stats before, after;
-	uint64_t bytes = 0, total = 0;
-	struct pn_port_info info;
-	struct pn_buf *none;
-
-	pn_port_get_info(port, &info);
-	assert_true(info.started);
-	before = stats_of(port);
-	assert_int_equal(pn_port_rx_burst(port, 0, &none, 0), 0);
-	for (uint32_t n = 1; n <= 64; n += 7) {
-		uint32_t fed = driver->feed(driver, port, n);
-
-		assert_int_equal(receive(port, fed, &bytes), fed);
-		total += fed;
-		driver->drain(driver, port);
-	}
-	if (!driver->rx_endless)
-		assert_int_equal(pn_port_rx_burst(port, 0, &none, 1), 0);
-	assert_true(total);
-	after = stats_of(port);
-	assert_int_equal(after.rx_packets - before.rx_packets, total);
-	assert_int_equal(after.rx_bytes - before.rx_bytes, info.blind ? 0 : bytes);
-	assert_int_equal(after.rx_errors + after.rx_bad_desc, 0);
-	assert_int_equal(pn_port_stats_reset(port), 0);
-	after = stats_of(port);
-	assert_int_equal(after.rx_packets + after.rx_bytes + after.tx_packets, 0);
-	close_all(driver, port);
-}
-
-static void check_transmit(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	uint64_t packets = 0, bytes = 0;
-	struct pn_port_stats stats;
-	struct pn_port_info info;
-
-	pn_port_get_info(port, &info);
-	assert_int_equal(pn_port_stats_reset(port), 0);
-	for (uint16_t n = 0; n <= BURST; n++) {
-		struct pn_buf *bufs[BURST];
-
-		for (uint16_t i = 0; i < n; i++) {
-			bufs[i] = make_packet(driver, (uint16_t)(60 + 13 * i));
-			bytes += bufs[i]->pkt_len;
-		}
-		assert_int_equal(pn_port_tx_burst(port, 0, bufs, n), n);
-		packets += n;
-		driver->drain(driver, port);
-	}
-	stats = stats_of(port);
-	assert_int_equal(stats.tx_packets, packets);
-	assert_int_equal(stats.tx_bytes, info.blind ? 0 : bytes);
-	assert_int_equal(stats.tx_errors, 0);
-	close_all(driver, port);
-}
-
-/* What has other owners, several segments, or borrowed memory goes out like anything else. */
-static void check_odd_packets(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	struct pn_buf *shared = make_packet(driver, 100), *chain = make_packet(driver, 70);
-	struct pn_buf *clone = pn_buf_clone(driver->pool, shared);
-	struct pn_buf *bufs[3] = {shared, chain, clone};
-
-	assert_non_null(clone);
-	pn_buf_ref(shared);
-	chain->next = make_packet(driver, 50);
-	chain->nb_segs = 2;
-	chain->pkt_len = 120;
-	assert_int_equal(pn_port_stats_reset(port), 0);
-	assert_int_equal(pn_port_tx_burst(port, 0, bufs, 3), 3);
-	driver->drain(driver, port);
-	assert_int_equal(stats_of(port).tx_packets, 3);
-	assert_int_equal(stats_of(port).tx_errors, 0);
-	assert_int_equal(pn_port_stop(port), 0);
-	/* One owner is left. */
-	assert_int_equal(pn_pool_available(driver->pool), CONFORMANCE_BUFFERS - 1);
-	assert_int_equal(shared->refcnt, 1);
-	pn_buf_free(shared);
-	close_all(driver, port);
-}
-
-static void check_senseless(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	struct pn_buf *bufs[4];
-	struct pn_port_info info;
-
-	pn_port_get_info(port, &info);
-	if (!info.blind) {
-		assert_int_equal(pn_port_stats_reset(port), 0);
-		bufs[0] = make_packet(driver, 60);
-		bufs[0]->data_len = 0; /* empty */
-		bufs[1] = make_packet(driver, 60);
-		bufs[1]->nb_segs = 2; /* fewer segments than it says */
-		bufs[2] = make_packet(driver, 60);
-		bufs[2]->next = make_packet(driver, 60);
-		bufs[2]->nb_segs = 2; /* more bytes than it says */
-		bufs[3] = make_packet(driver, 60);
-		assert_int_equal(pn_port_tx_burst(port, 0, bufs, 4), 4);
-		driver->drain(driver, port);
-		assert_int_equal(stats_of(port).tx_errors, 3);
-		assert_int_equal(stats_of(port).tx_packets, 1);
-	}
-	close_all(driver, port);
-}
-
-/* UDP over IPv4 with wrong checksums, in a frame of so many bytes. */
-static struct pn_buf *make_udp(struct conformance *driver, uint16_t len)
-{
-	static const unsigned char head[] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0,
-		0, 0, 1, 0, 0, 64, 17, 0xaa, 0xaa, 198, 51, 100, 1, 198, 51, 100, 2, 0, 7, 0, 9, 0,
-		0, 0xbb, 0xbb};
-	struct pn_buf *buf = make_packet(driver, len);
-	unsigned char *data = pn_buf_data(buf);
-
-	memcpy(data, head, sizeof(head));
-	data[16] = (unsigned char)((len - 14) >> 8);
-	data[17] = (unsigned char)(len - 14);
-	data[38] = (unsigned char)((len - 34) >> 8);
-	data[39] = (unsigned char)(len - 34);
-	return buf;
-}
-
-static uint16_t sum_of(const unsigned char *data, uint32_t len, uint32_t sum)
-{
-	for (uint32_t i = 0; i < len; i++)
-		sum += i % 2 ? data[i] : (uint32_t)data[i] << 8;
-	while (sum >> 16)
-		sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)sum;
-}
-
-/* One packet with all that the port offers, as it is on the wire. */
-static void check_sent(
-	struct conformance *driver, struct pn_port *port, uint32_t offloads, uint16_t len)
-{
-	struct pn_buf *packet = make_udp(driver, len);
-	unsigned char frame[2048], want[2048];
-	uint32_t asked = pn_buf_leave_checksums(packet, offloads), got;
-	const uint32_t tag = offloads & PN_BUF_TX_VLAN ? 4 : 0;
-
-	memcpy(want, pn_buf_data(packet), len);
-	packet->flags |= offloads & PN_BUF_TX_VLAN;
-	packet->vlan_tci = 0x6123;
-	assert_int_equal(pn_port_tx_burst(port, 0, &packet, 1), 1);
-	if (!driver->sent)
-		return;
-	got = driver->sent(driver, frame, sizeof(frame));
-	assert_true(got >= len + tag);
-	if (tag)
-		assert_memory_equal(frame + 12, "\x81\0\x61\x23", 4);
-	memmove(frame + 12, frame + 12 + tag, got - 12 - tag);
-	/* But for the checksums it is the packet. */
-	if (asked & PN_BUF_TX_IP)
-		assert_int_equal(sum_of(frame + 14, 20, 0), 0xffff);
-	else
-		assert_memory_equal(frame + 24, "\xaa\xaa", 2);
-	if (asked & PN_BUF_TX_UDP)
-		assert_int_equal(sum_of(frame + 26, len - 26u, 17u + len - 34u), 0xffff);
-	else
-		assert_memory_equal(frame + 40, "\xbb\xbb", 2);
-	memcpy(want + 24, frame + 24, 2);
-	memcpy(want + 40, frame + 40, 2);
-	assert_memory_equal(frame, want, len);
-}
-
-/* What a port offers it does, all at once; the rest it refuses. */
-static void check_offloads(struct conformance *driver)
-{
-	const uint32_t tx_all = PN_BUF_TX_VLAN | PN_BUF_TX_CHECKSUMS | PN_BUF_TX_TSO;
-	struct pn_port_conf conf = {0};
-	struct pn_port_info info;
-	struct pn_port *port;
-	uint64_t bytes = 0;
-	uint32_t fed;
-
-	make_pool(driver, CONFORMANCE_BUFFERS);
-	port = driver->open(driver);
-	pn_port_get_info(port, &info);
-	conf.rx_pool = driver->pool;
-	for (uint32_t bit = 1; bit; bit <<= 1) {
-		conf.rx_offloads = bit;
-		if (!(bit & info.rx_offloads))
-			assert_int_equal(pn_port_configure(port, &conf), -ENOTSUP);
-		conf.rx_offloads = 0;
-		conf.tx_offloads = bit;
-		if (!(bit & info.tx_offloads))
-			assert_int_equal(pn_port_configure(port, &conf), -ENOTSUP);
-		conf.tx_offloads = 0;
-	}
-	assert_int_equal(info.tx_offloads & ~tx_all, 0);
-	conf.rx_offloads = info.rx_offloads;
-	conf.tx_offloads = info.tx_offloads;
-	assert_int_equal(pn_port_configure(port, &conf), 0);
-	start(driver, port);
-	fed = driver->feed(driver, port, 9);
-	assert_int_equal(receive(port, fed, &bytes), fed);
-	driver->drain(driver, port);
-	assert_int_equal(pn_port_stats_reset(port), 0);
-	for (uint16_t len = 42; len < 1514; len = (uint16_t)(len + 113)) {
-		check_sent(driver, port, info.tx_offloads, len);
-		driver->drain(driver, port);
-	}
-	assert_int_equal(stats_of(port).tx_errors, 0);
-	if (info.tx_offloads & PN_BUF_TX_UDP) {
-		struct pn_buf *packet = make_packet(driver, 60);
-
-		/* Headers that are said to be longer than the packet. */
-		packet->flags = PN_BUF_TX_UDP;
-		packet->l2_len = 14;
-		packet->l3_len = 40;
-		assert_int_equal(pn_port_tx_burst(port, 0, &packet, 1), 1);
-		assert_int_equal(stats_of(port).tx_errors, 1);
-	}
-	driver->drain(driver, port);
-	close_all(driver, port);
-}
-
-static void check_over_filled(struct conformance *driver)
-{
-	struct pn_port *port;
-	uint32_t sent = 0, tries = 0;
-
-	if (!driver->tx_room)
-		return;
-	port = open_started(driver, 8 * driver->tx_room);
-	for (; tries < 4 * driver->tx_room; tries++) {
-		struct pn_buf *packet = make_packet(driver, 60);
-
-		if (pn_port_tx_burst(port, 0, &packet, 1) == 0) {
-			pn_buf_free(packet);
-			break;
-		}
-		sent++;
-	}
-	assert_true(tries < 4 * driver->tx_room);
-	assert_true(sent >= driver->tx_room);
-	assert_int_equal(stats_of(port).tx_packets, sent);
-	/* There is room again once somebody takes it. */
-	driver->drain(driver, port);
-	{
-		struct pn_buf *packet = make_packet(driver, 60);
-
-		assert_int_equal(pn_port_tx_burst(port, 0, &packet, 1), 1);
-	}
-	driver->drain(driver, port);
-	close_all(driver, port);
-}
-
-static void check_dry_pool(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	struct pn_buf *held[CONFORMANCE_BUFFERS], *bufs[BURST];
-	uint64_t bytes = 0;
-	uint32_t n = 0, fed;
-
-	if (!driver->rx_from_pool)
-		goto out;
-	fed = driver->feed(driver, port, 8);
-	while (pn_pool_get(driver->pool, &held[n], 1) == 0)
-		n++;
-	assert_int_equal(pn_port_stats_reset(port), 0);
-	for (int i = 0; i < 100; i++)
-		assert_int_equal(pn_port_rx_burst(port, 0, bufs, 8), 0);
-	assert_true(stats_of(port).rx_nombuf > 0);
-	assert_int_equal(stats_of(port).rx_packets, 0);
-	/* With a few it goes on. */
-	pn_buf_free_bulk(held, 4);
-	assert_true(receive(port, 4, &bytes) >= 1);
-	pn_buf_free_bulk(held + 4, n - 4);
-	assert_true(receive(port, fed - 4, &bytes) >= 1);
-out:
-	close_all(driver, port);
-}
-
-/* What is on its way when the port stops is not lost: it is back in the pool. */
-static void check_stop_full(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	struct pn_buf *bufs[BURST];
-	uint16_t sent;
-
-	for (int round = 0; round < 3; round++) {
-		driver->feed(driver, port, 20);
-		for (uint16_t i = 0; i < BURST; i++)
-			bufs[i] = make_packet(driver, 60);
-		sent = pn_port_tx_burst(port, 0, bufs, BURST);
-		pn_buf_free_bulk(bufs + sent, (uint32_t)(BURST - sent));
-		assert_int_equal(pn_port_stop(port), 0);
-		start(driver, port);
-	}
-	close_all(driver, port);
-}
-
-/* Forwarded to itself: nothing is lost, and no buffer. */
-static void check_forward(struct conformance *driver)
-{
-	struct pn_port *port = open_started(driver, CONFORMANCE_BUFFERS);
-	uint64_t received = 0, sent = 0;
-
-	assert_int_equal(pn_port_stats_reset(port), 0);
-	if (driver->loops)
-		driver->feed(driver, port, 64);
-	for (int round = 0; round < 500; round++) {
-		struct pn_buf *bufs[BURST];
-		uint16_t n, done;
-
-		if (!driver->loops)
-			driver->feed(driver, port, 4);
-		n = pn_port_rx_burst(port, 0, bufs, BURST);
-		done = pn_port_tx_burst(port, 0, bufs, n);
-		pn_buf_free_bulk(bufs + done, (uint32_t)(n - done));
-		received += n;
-		sent += done;
-		if (!driver->loops)
-			driver->drain(driver, port);
-	}
-	assert_true(sent > 500);
-	assert_int_equal(stats_of(port).rx_packets, received);
-	assert_true(stats_of(port).tx_packets >= sent);
-	close_all(driver, port);
+	conformance_close(driver, port);
 }
 
 void conformance_run(struct conformance *driver)
 {
 	static void (*const checks[])(struct conformance *) = {check_info, check_xstats, check_wait,
-		check_queues, check_refusals, check_stopped, check_receive, check_transmit,
-		check_odd_packets, check_senseless, check_offloads, check_over_filled,
-		check_dry_pool, check_stop_full, check_forward};
+		check_queues, check_refusals, check_stopped, conformance_packets};
 	struct pn_region_opts opts = PN_REGION_OPTS_INIT;
 
 	opts.page_size = PN_PAGE_4K;
