@@ -1,94 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The ring of events in a ledger: what was recorded comes back whole and in order, while it is
- * written, after the writer was killed, when it has gone round; limits, clocks, texts.
+ * The ring of events in a ledger: what was recorded comes back whole and in order, when it has gone
+ * round, too; limits, clocks, texts. Beside a writer it is read in ledger_writer_test.c.
  */
 #include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "base_priv.h"
+#include "ledger_fixture.h"
 #include "ledger_format.h"
-#include "ledger_read.h"
-#include "pins_priv.h"
-
-#define SECOND INT64_C(1000000000)
-
-static const struct pn_charge_rule rule = {"type1", "process (mm)",
-	PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED) | PN_COUNTER_BIT(PN_COUNTER_MM_PINNED), 0,
-	PN_COUNTER_MM_LOCKED};
-static const struct pn_ledger_owner owner = {"type1", "/dev/vfio/vfio", &rule, false};
-static char dir[] = "/tmp/pn-events-XXXXXX";
-
-static int64_t clock_now(clockid_t clock)
-{
-	struct timespec at;
-
-	clock_gettime(clock, &at);
-	return at.tv_sec * SECOND + at.tv_nsec;
-}
-
-static struct pn_ledger *open_ledger(void)
-{
-	struct pn_ledger *ledger;
-
-	assert_int_equal(pn_ledger_open(&ledger, dir, &owner), 0);
-	return ledger;
-}
-
-static struct pn_pins_report *report_now(void)
-{
-	struct pn_pins_query query = {.directory = dir, .events = true};
-	struct pn_pins_report *report = NULL;
-
-	assert_int_equal(pn_pins_report_create(&report, &query), 0);
-	return report;
-}
-
-/* The events of the only ledger there is. */
-static const struct pn_events *only_events(const struct pn_pins_report *report)
-{
-	for (size_t i = 0; i < report->note_count && report->process_count != 1; i++)
-		print_message("# %s\n", report->notes[i]);
-	assert_int_equal(report->process_count, 1);
-	assert_int_equal(report->processes[0].domain_count, 1);
-	assert_non_null(report->processes[0].domains[0].events);
-	return report->processes[0].domains[0].events;
-}
-
-static void map_and_unmap(struct pn_ledger *ledger, uint64_t iova)
-{
-	struct pn_pin pin = {.vaddr = iova + 4096,
-		.iova = iova,
-		.len = 8192,
-		.page_size = 4096,
-		.pages = 2,
-		.counters = rule.counters,
-		.prot = 3,
-		.name = "region"};
-	uint32_t slot;
-
-	pn_ledger_add(ledger, &pin, &slot);
-	pn_ledger_remove(ledger, slot, &pin);
-}
 
 static void what_happened_comes_back(void **state)
 {
@@ -99,7 +30,7 @@ static void what_happened_comes_back(void **state)
 		.len = 4096 * 7,
 		.page_size = 4096,
 		.pages = 7,
-		.counters = rule.counters,
+		.counters = ledger_rule.counters,
 		.prot = 1,
 		.queued = true};
 	int64_t begin[3], end[3];
@@ -125,7 +56,7 @@ static void what_happened_comes_back(void **state)
 	end[0] = clock_now(CLOCK_MONOTONIC);
 	end[1] = clock_now(CLOCK_BOOTTIME);
 	end[2] = clock_now(CLOCK_REALTIME);
-	report = report_now();
+	report = report_now(true);
 	events = only_events(report);
 	assert_int_equal(events->room, LEDGER_EVENTS_DEFAULT);
 	assert_int_equal(events->torn + events->senseless, 0);
@@ -151,7 +82,7 @@ static void what_happened_comes_back(void **state)
 		assert_int_equal(events->events[i].vaddr, 0x11000);
 		assert_int_equal(events->events[i].len, 8192);
 		assert_int_equal(events->events[i].pages, 2);
-		assert_int_equal(events->events[i].counters, rule.counters);
+		assert_int_equal(events->events[i].counters, ledger_rule.counters);
 		assert_int_equal(events->events[i].prot, 3);
 		assert_false(events->events[i].queued);
 		assert_string_equal(events->events[i].text, "region");
@@ -168,7 +99,7 @@ static void what_happened_comes_back(void **state)
 	/* Of a domain that holds something, what it is charged then. */
 	pn_ledger_add(ledger, &held, &slot);
 	pn_ledger_event(ledger, PN_EVENT_HANDOVER, NULL);
-	report = report_now();
+	report = report_now(true);
 	events = only_events(report);
 	assert_true(events->events[8].queued);
 	assert_int_equal(events->events[8].prot, 1);
@@ -176,7 +107,8 @@ static void what_happened_comes_back(void **state)
 	pn_pins_report_free(report);
 	/* Nobody reads them who did not ask. */
 	assert_int_equal(
-		pn_pins_report_create(&report, &(struct pn_pins_query){.directory = dir}), 0);
+		pn_pins_report_create(&report, &(struct pn_pins_query){.directory = ledger_dir}),
+		0);
 	assert_null(report->processes[0].domains[0].events);
 	pn_pins_report_free(report);
 	pn_ledger_close(ledger);
@@ -191,7 +123,7 @@ static void the_oldest_go_first(void **state)
 	(void)state;
 	for (uint64_t i = 0; i < 5000; i++)
 		pn_ledger_failed(ledger, PN_EVENT_UNMAP, -ENOENT, i, 1, "nothing there");
-	report = report_now();
+	report = report_now(true);
 	events = only_events(report);
 	assert_int_equal(events->count, LEDGER_EVENTS_DEFAULT);
 	for (size_t i = 0; i < events->count; i++) {
@@ -214,7 +146,7 @@ static void a_reason_is_cut_to_what_fits(void **state)
 		memset(reason, 'x', len);
 		reason[len] = '\0';
 		pn_ledger_failed(ledger, PN_EVENT_MAP, -EINVAL, UINT64_MAX, UINT64_MAX, reason);
-		report = report_now();
+		report = report_now(true);
 		event = &only_events(report)->events[only_events(report)->count - 1];
 		assert_int_equal(
 			strlen(event->text), len < PN_EVENT_TEXT ? len : PN_EVENT_TEXT - 1);
@@ -244,7 +176,7 @@ static int change_limits(void)
 	setrlimit(RLIMIT_MEMLOCK, &limit);
 	/* All else at once. */
 	pn_ledger_failed(ledger, PN_EVENT_MAP, -ENOMEM, 0, 4096, "over the limit");
-	report = report_now();
+	report = report_now(true);
 	events = only_events(report);
 	if (events->count != 6 || events->events[1].kind != PN_EVENT_LIMIT ||
 		events->events[2].kind != PN_EVENT_MAP ||
@@ -260,19 +192,6 @@ static int change_limits(void)
 	pn_pins_report_free(report);
 	pn_ledger_close(ledger);
 	return 0;
-}
-
-static int in_child(int (*run)(void))
-{
-	pid_t child = fork();
-	int status;
-
-	assert_true(child >= 0);
-	if (!child)
-		_exit(run());
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFEXITED(status));
-	return WEXITSTATUS(status);
 }
 
 static void a_limit_that_changes(void **state)
@@ -302,7 +221,7 @@ static int with_room(const char *text, uint32_t want)
 	pn_ledger_event(ledger, PN_EVENT_ATTACH, "device");
 	pn_ledger_failed(ledger, PN_EVENT_MAP, -EIO, 0, 1, "why");
 	pn_ledger_damaged(ledger, true, "why");
-	report = report_now();
+	report = report_now(true);
 	events = only_events(report);
 	trouble = events->room != want || events->count != (want < 1204 ? want : 1204) ||
 		  report->processes[0].domains[0].pin_count;
@@ -343,203 +262,10 @@ static void a_child_writes_nothing(void **state)
 	(void)state;
 	parents = open_ledger();
 	assert_int_equal(in_child(write_as_child), 0);
-	report = report_now();
+	report = report_now(true);
 	assert_int_equal(only_events(report)->count, 1);
 	pn_pins_report_free(report);
 	pn_ledger_close(parents);
-}
-
-/*
- * A writer that does nothing else, and its readers
- */
-
-/* Each event follows from its IOVA. */
-static void record(struct pn_ledger *ledger, uint64_t number)
-{
-	char reason[600];
-
-	if (number % 4) {
-		map_and_unmap(ledger, number << 16);
-		return;
-	}
-	/* Of many lengths, some too long. */
-	memset(reason, 'a' + (int)(number % 26), sizeof(reason));
-	reason[number % sizeof(reason)] = '\0';
-	pn_ledger_failed(
-		ledger, PN_EVENT_MAP, -(int)(1 + number % 100), number << 16, number, reason);
-}
-
-static void check_event(const struct pn_event *event)
-{
-	uint64_t number = event->iova >> 16;
-	size_t len = number % 600;
-
-	assert_int_equal(event->iova & 0xffff, 0);
-	if (event->kind == PN_EVENT_FAIL) {
-		assert_int_equal(event->call, PN_EVENT_MAP);
-		assert_int_equal(event->err, 1 + number % 100);
-		assert_int_equal(event->len, number);
-		assert_int_equal(event->vaddr, 0);
-		assert_int_equal(
-			strlen(event->text), len < PN_EVENT_TEXT ? len : PN_EVENT_TEXT - 1);
-		for (const char *at = event->text; *at; at++)
-			assert_int_equal(*at, 'a' + (int)(number % 26));
-	} else if (event->kind != PN_EVENT_START && event->kind != PN_EVENT_LIMIT) {
-		assert_true(event->kind == PN_EVENT_MAP || event->kind == PN_EVENT_UNMAP);
-		assert_int_equal(event->vaddr, event->iova + 4096);
-		assert_int_equal(event->len, 8192);
-		assert_int_equal(event->pages, 2);
-		assert_string_equal(event->text, "region");
-	}
-}
-
-static void check_events(const struct pn_events *events)
-{
-	for (size_t i = 0; i < events->count; i++) {
-		check_event(&events->events[i]);
-		assert_true(!i || events->events[i].number > events->events[i - 1].number);
-		assert_true(!i || events->events[i].boot_ns >= events->events[i - 1].boot_ns);
-	}
-	assert_int_equal(events->senseless, 0);
-}
-
-static pid_t start_writer(void)
-{
-	int ready[2];
-	char byte;
-	pid_t child;
-
-	assert_int_equal(pipe(ready), 0);
-	child = fork();
-	assert_true(child >= 0);
-	if (!child) {
-		struct pn_ledger *ledger;
-
-		/* Whatever becomes of the test. */
-		if (prctl(PR_SET_PDEATHSIG, SIGKILL) || pn_ledger_open(&ledger, dir, &owner) ||
-			write(ready[1], "", 1) != 1)
-			_exit(1);
-		for (uint64_t number = 0;; number++)
-			record(ledger, number);
-	}
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	return child;
-}
-
-static void end_writer(pid_t child)
-{
-	kill(child, SIGKILL);
-	assert_int_equal(waitpid(child, NULL, 0), child);
-}
-
-static int remove_ledgers(void **state)
-{
-	DIR *files = opendir(dir);
-	struct dirent *entry;
-
-	(void)state;
-	while (files && (entry = readdir(files)))
-		if (entry->d_name[0] != '.')
-			unlinkat(dirfd(files), entry->d_name, 0);
-	return closedir(files);
-}
-
-static void a_reader_beside_a_writer(void **state)
-{
-	const char *scale = getenv("PN_TEST_SCALE");
-	int64_t end =
-		clock_now(CLOCK_PROCESS_CPUTIME_ID) + (int64_t)(2e9 * (scale ? atof(scale) : 1));
-	uint64_t reports = 0, seen = 0, torn = 0;
-	pid_t child = start_writer();
-
-	(void)state;
-	do {
-		struct pn_pins_report *report = report_now();
-		const struct pn_events *events = only_events(report);
-
-		check_events(events);
-		/* Its one mapping may have changed too fast. */
-		assert_in_range(report->note_count, 0, 1);
-		assert_true(report->processes[0].alive);
-		seen += events->count;
-		torn += events->torn;
-		reports++;
-		pn_pins_report_free(report);
-	} while (clock_now(CLOCK_PROCESS_CPUTIME_ID) < end);
-	end_writer(child);
-	print_message(
-		"%" PRIu64 " reports, %" PRIu64 " events, %" PRIu64 " torn\n", reports, seen, torn);
-	assert_true(seen / reports > 16);
-}
-
-/* Whenever it was: all is whole, and one record is missing at most, which is counted. */
-static void a_writer_killed_at_any_time(void **state)
-{
-	unsigned int torn = 0;
-
-	(void)state;
-	for (unsigned int round = 0; round < 200; round++) {
-		pid_t child = start_writer();
-		const struct pn_events *events;
-		struct pn_pins_report *report;
-		uint64_t numbers;
-
-		usleep(200 + round * 37 % 50 * 20);
-		end_writer(child);
-		report = report_now();
-		events = only_events(report);
-		check_events(events);
-		assert_false(report->processes[0].alive);
-		assert_true(report->processes[0].domains[0].pin_count <= 1);
-		/* Its sums are of one moment: none or one of two pages. */
-		assert_int_equal(report->processes[0].predicted[PN_COUNTER_MM_LOCKED] & ~2ull, 0);
-		assert_true(events->count > 0);
-		numbers = events->events[events->count - 1].number - events->events[0].number + 1;
-		assert_int_equal(events->count, numbers);
-		assert_true(events->torn <= 1);
-		/* The one that was being written has taken the place of the oldest. */
-		assert_true(events->count + events->torn ==
-			    (numbers < events->room && events->events[0].number == 1
-					    ? numbers + events->torn
-					    : events->room));
-		torn += events->torn;
-		pn_pins_report_free(report);
-		remove_ledgers(NULL);
-	}
-	print_message("# %u of 200 were torn\n", torn);
-}
-
-/* A pid that was given to another process since is not the owner, whatever the events say. */
-static void a_pid_used_again(void **state)
-{
-	pid_t child = start_writer();
-	struct pn_pins_report *report;
-	int32_t pid = getpid();
-	char path[300] = "";
-	struct dirent *entry;
-	DIR *files;
-	int fd;
-
-	(void)state;
-	usleep(1000);
-	end_writer(child);
-	files = opendir(dir);
-	assert_non_null(files);
-	while ((entry = readdir(files)))
-		if (entry->d_name[0] != '.')
-			snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
-	closedir(files);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	assert_int_equal(
-		pwrite(fd, &pid, sizeof(pid), offsetof(struct ledger_header, pid)), sizeof(pid));
-	report = report_now();
-	check_events(only_events(report));
-	assert_false(report->processes[0].alive);
-	assert_int_equal(report->processes[0].pid, pid);
-	pn_pins_report_free(report);
-	close(fd);
 }
 
 /* Those who clear /tmp of what looks old pass over files with that bit. */
@@ -567,7 +293,7 @@ static void a_name_that_went_to_another(void **state)
 	second = open_ledger();
 	assert_string_equal(pn_ledger_path(first), pn_ledger_path(second));
 	pn_ledger_close(first);
-	report = report_now();
+	report = report_now(true);
 	assert_int_equal(only_events(report)->count, 1);
 	assert_true(report->processes[0].alive);
 	pn_pins_report_free(report);
@@ -630,26 +356,17 @@ static void every_kind_has_a_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(what_happened_comes_back, remove_ledgers),
-		cmocka_unit_test_teardown(the_oldest_go_first, remove_ledgers),
-		cmocka_unit_test_teardown(a_reason_is_cut_to_what_fits, remove_ledgers),
-		cmocka_unit_test_teardown(a_limit_that_changes, remove_ledgers),
-		cmocka_unit_test_teardown(as_many_as_were_asked_for, remove_ledgers),
-		cmocka_unit_test_teardown(a_child_writes_nothing, remove_ledgers),
-		cmocka_unit_test_teardown(a_reader_beside_a_writer, remove_ledgers),
-		cmocka_unit_test_teardown(a_writer_killed_at_any_time, remove_ledgers),
-		cmocka_unit_test_teardown(a_pid_used_again, remove_ledgers),
-		cmocka_unit_test_teardown(a_ledger_is_not_cleared_away, remove_ledgers),
-		cmocka_unit_test_teardown(a_name_that_went_to_another, remove_ledgers),
-		cmocka_unit_test_teardown(a_ledger_is_not_locked, remove_ledgers),
+		cmocka_unit_test_teardown(what_happened_comes_back, ledger_dir_clear),
+		cmocka_unit_test_teardown(the_oldest_go_first, ledger_dir_clear),
+		cmocka_unit_test_teardown(a_reason_is_cut_to_what_fits, ledger_dir_clear),
+		cmocka_unit_test_teardown(a_limit_that_changes, ledger_dir_clear),
+		cmocka_unit_test_teardown(as_many_as_were_asked_for, ledger_dir_clear),
+		cmocka_unit_test_teardown(a_child_writes_nothing, ledger_dir_clear),
+		cmocka_unit_test_teardown(a_ledger_is_not_cleared_away, ledger_dir_clear),
+		cmocka_unit_test_teardown(a_name_that_went_to_another, ledger_dir_clear),
+		cmocka_unit_test_teardown(a_ledger_is_not_locked, ledger_dir_clear),
 		cmocka_unit_test(every_kind_has_a_name),
 	};
-	int failed;
 
-	if (!mkdtemp(dir))
-		return 1;
-	unsetenv("PINION_LEDGER_EVENTS");
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	rmdir(dir);
-	return failed;
+	return cmocka_run_group_tests(tests, ledger_dir_make, ledger_dir_remove);
 }

@@ -3,7 +3,6 @@
  * Ledgers of other processes: many mappings, a reader while the writer changes them, a writer that
  * is killed in the middle of a change. A reader never sees half a mapping.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -14,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -22,15 +20,10 @@
 #include <cmocka.h>
 
 #include "base_priv.h"
+#include "ledger_fixture.h"
 #include "ledger_format.h"
 #include "ledger_read.h"
 #include "pins_priv.h"
-
-static const struct pn_charge_rule rule = {"type1", "process (mm)",
-	PN_COUNTER_BIT(PN_COUNTER_MM_LOCKED) | PN_COUNTER_BIT(PN_COUNTER_MM_PINNED), 0,
-	PN_COUNTER_MM_LOCKED};
-static const struct pn_ledger_owner owner = {"type1", "/dev/vfio/vfio", &rule, false};
-static char dir[] = "/tmp/pn-ledger-XXXXXX";
 
 /* Every field of a mapping follows from one number, so that half of one and half of another shows.
  */
@@ -41,7 +34,7 @@ static struct pn_pin pin_of(uint32_t number)
 		.len = ((uint64_t)(number & 0xff) + 1) << 12,
 		.page_size = 4096,
 		.pages = (number & 0xff) + 1,
-		.counters = rule.counters,
+		.counters = ledger_rule.counters,
 		.prot = (uint8_t)(1 + number % 3)};
 
 	snprintf(pin.name, sizeof(pin.name), "%08x%08x", number, ~number);
@@ -62,15 +55,6 @@ static void check_pin(const struct pn_pin *pin)
 	assert_string_equal(pin->name, want.name);
 }
 
-static struct pn_pins_report *report_now(void)
-{
-	struct pn_pins_query query = {0, dir, false};
-	struct pn_pins_report *report = NULL;
-
-	assert_int_equal(pn_pins_report_create(&report, &query), 0);
-	return report;
-}
-
 static void many_mappings_come_back(void **state)
 {
 	enum { COUNT = 10000 };
@@ -82,7 +66,7 @@ static void many_mappings_come_back(void **state)
 	uint64_t pages = 0;
 
 	(void)state;
-	assert_int_equal(pn_ledger_open(&ledger, dir, &owner), 0);
+	ledger = open_ledger();
 	for (uint32_t i = 0; i < COUNT; i++) {
 		struct pn_pin pin = pin_of(i);
 
@@ -90,7 +74,7 @@ static void many_mappings_come_back(void **state)
 		assert_true(slots[i] != PN_LEDGER_NO_SLOT);
 		pages += pin.pages;
 	}
-	report = report_now();
+	report = report_now(false);
 	assert_int_equal(report->process_count, 1);
 	domain = &report->processes[0].domains[0];
 	assert_int_equal(domain->pin_count, COUNT);
@@ -114,7 +98,7 @@ static void many_mappings_come_back(void **state)
 		pn_ledger_add(ledger, &pin, &slots[i]);
 		assert_true(slots[i] < COUNT + LEDGER_SEGMENT);
 	}
-	report = report_now();
+	report = report_now(false);
 	domain = &report->processes[0].domains[0];
 	assert_int_equal(domain->pin_count, COUNT);
 	for (size_t i = 0; i < COUNT; i++)
@@ -125,12 +109,12 @@ static void many_mappings_come_back(void **state)
 
 		pn_ledger_remove(ledger, slots[i], &pin);
 	}
-	report = report_now();
+	report = report_now(false);
 	assert_int_equal(report->processes[0].domains[0].pin_count, 0);
 	assert_int_equal(report->processes[0].predicted[PN_COUNTER_MM_LOCKED], 0);
 	pn_pins_report_free(report);
 	pn_ledger_close(ledger);
-	report = report_now();
+	report = report_now(false);
 	assert_int_equal(report->process_count, 0);
 	pn_pins_report_free(report);
 }
@@ -141,8 +125,7 @@ static void write_for_ever(int ready)
 	struct pn_ledger *ledger;
 	uint32_t slots[64], numbers[64], next = 1000;
 
-	/* Whatever becomes of the test. */
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) || pn_ledger_open(&ledger, dir, &owner))
+	if (pn_ledger_open(&ledger, ledger_dir, &ledger_owner))
 		_exit(1);
 	for (uint32_t i = 0; i < 64; i++) {
 		struct pn_pin pin = pin_of(i);
@@ -169,29 +152,6 @@ static void write_for_ever(int ready)
 					? "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 					: "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
 	}
-}
-
-static pid_t start_writer(void)
-{
-	int ready[2];
-	char byte;
-	pid_t child;
-
-	assert_int_equal(pipe(ready), 0);
-	child = fork();
-	assert_true(child >= 0);
-	if (!child)
-		write_for_ever(ready[1]);
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	return child;
-}
-
-static void end_writer(pid_t child)
-{
-	kill(child, SIGKILL);
-	assert_int_equal(waitpid(child, NULL, 0), child);
 }
 
 /* All that a reader may hold true of a report, whatever the writer does. Its pins. */
@@ -229,13 +189,13 @@ static void a_reader_never_sees_half_a_mapping(void **state)
 {
 	const char *scale = getenv("PN_TEST_SCALE");
 	double end = seconds() + 3 * (scale ? atof(scale) : 1);
-	pid_t child = start_writer();
+	pid_t child = start_writer(write_for_ever);
 	unsigned int reports = 0;
 	size_t pins = 0;
 
 	(void)state;
 	do {
-		struct pn_pins_report *report = report_now();
+		struct pn_pins_report *report = report_now(false);
 
 		pins += check_report(report, child);
 		assert_true(report->processes[0].alive);
@@ -247,53 +207,29 @@ static void a_reader_never_sees_half_a_mapping(void **state)
 	assert_true(pins / reports >= 32);
 }
 
-static void remove_ledgers(void)
-{
-	DIR *files = opendir(dir);
-	struct dirent *entry;
-
-	while (files && (entry = readdir(files)))
-		if (entry->d_name[0] != '.')
-			unlinkat(dirfd(files), entry->d_name, 0);
-	closedir(files);
-}
-
 static void a_killed_writer_leaves_its_ledger(void **state)
 {
 	(void)state;
-	remove_ledgers();
+	ledger_dir_clear(NULL);
 	for (unsigned int round = 0; round < 60; round++) {
-		pid_t child = start_writer();
+		pid_t child = start_writer(write_for_ever);
 		struct pn_pins_report *report;
 		size_t pins;
 
 		usleep(500 + round * 37 % 50 * 50);
 		end_writer(child);
-		report = report_now();
+		report = report_now(false);
 		pins = check_report(report, child);
 		/* At most the one that it was changing is missing. */
 		assert_true(pins >= 63);
 		assert_false(report->processes[0].alive);
 		pn_pins_report_free(report);
 		/* It is there still for the next one who asks. */
-		report = report_now();
+		report = report_now(false);
 		assert_int_equal(report->process_count, 1);
 		pn_pins_report_free(report);
-		remove_ledgers();
+		ledger_dir_clear(NULL);
 	}
-}
-
-static char *only_ledger(char path[300])
-{
-	DIR *files = opendir(dir);
-	struct dirent *entry;
-
-	path[0] = '\0';
-	while (files && (entry = readdir(files)))
-		if (entry->d_name[0] != '.')
-			snprintf(path, 300, "%s/%s", dir, entry->d_name);
-	closedir(files);
-	return path;
 }
 
 /* Killed within a change of a slot: never whole again, never waited for. */
@@ -307,10 +243,10 @@ static void a_change_that_never_ends(void **state)
 	int fd;
 
 	(void)state;
-	remove_ledgers();
-	child = start_writer();
+	ledger_dir_clear(NULL);
+	child = start_writer(write_for_ever);
 	end_writer(child);
-	fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+	fd = open(ledger_dir_path(path), O_RDWR | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, &seq, 8,
 				 (off_t)ledger_slots_at(LEDGER_EVENTS_DEFAULT) +
@@ -318,14 +254,14 @@ static void a_change_that_never_ends(void **state)
 		8);
 	close(fd);
 	start = seconds();
-	report = report_now();
+	report = report_now(false);
 	assert_true(seconds() - start < 2);
 	assert_int_equal(report->process_count, 1);
 	assert_true(report->note_count > 1);
 	/* Another one may have been out of its slot just then. */
 	assert_in_range(report->processes[0].domains[0].pin_count, 62, 63);
 	pn_pins_report_free(report);
-	remove_ledgers();
+	ledger_dir_clear(NULL);
 }
 
 /* Killed within a change of the header: in a copy that does not count yet, whatever is in it. */
@@ -339,12 +275,12 @@ static void half_a_change_does_not_count(void **state)
 	int fd;
 
 	(void)state;
-	remove_ledgers();
-	child = start_writer();
+	ledger_dir_clear(NULL);
+	child = start_writer(write_for_ever);
 	usleep(2000);
 	end_writer(child);
-	report[0] = report_now();
-	fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+	report[0] = report_now(false);
+	fd = open(ledger_dir_path(path), O_RDWR | O_CLOEXEC);
 	assert_int_equal(pread(fd, &header, sizeof(header), 0), sizeof(header));
 	at = (header.total_number + 1) % LEDGER_TOTALS;
 	memset(&header.totals[at], 0xa5, sizeof(header.totals[at]));
@@ -352,7 +288,7 @@ static void half_a_change_does_not_count(void **state)
 	memset(&header.abouts[at], 0xa5, sizeof(header.abouts[at]));
 	assert_int_equal(pwrite(fd, &header, sizeof(header), 0), sizeof(header));
 	close(fd);
-	report[1] = report_now();
+	report[1] = report_now(false);
 	for (int i = 0; i < 2; i++) {
 		assert_true(check_report(report[i], child) >= 63);
 		assert_true(report[i]->processes[0].predicted[0] ==
@@ -362,7 +298,7 @@ static void half_a_change_does_not_count(void **state)
 		report[1]->processes[0].domains[0].device_names);
 	pn_pins_report_free(report[0]);
 	pn_pins_report_free(report[1]);
-	remove_ledgers();
+	ledger_dir_clear(NULL);
 }
 
 /* A pid that was given to another process since is not the owner. */
@@ -375,18 +311,18 @@ static void a_pid_used_again_is_not_the_owner(void **state)
 	int fd;
 
 	(void)state;
-	remove_ledgers();
-	child = start_writer();
+	ledger_dir_clear(NULL);
+	child = start_writer(write_for_ever);
 	end_writer(child);
-	fd = open(only_ledger(path), O_RDWR | O_CLOEXEC);
+	fd = open(ledger_dir_path(path), O_RDWR | O_CLOEXEC);
 	assert_int_equal(
 		pwrite(fd, &pid, sizeof(pid), offsetof(struct ledger_header, pid)), sizeof(pid));
 	close(fd);
-	report = report_now();
+	report = report_now(false);
 	for (size_t i = 0; i < report->process_count; i++)
 		assert_false(report->processes[i].alive);
 	pn_pins_report_free(report);
-	remove_ledgers();
+	ledger_dir_clear(NULL);
 }
 
 /* The usual directories are looked into as well, and may hold what gives notes of its own. */
@@ -411,7 +347,7 @@ static void grow_too_far(void)
 	struct pn_pin pin;
 
 	signal(SIGXFSZ, SIG_IGN);
-	if (pn_ledger_open(&ledger, dir, &owner) || setrlimit(RLIMIT_FSIZE, &limit))
+	if (pn_ledger_open(&ledger, ledger_dir, &ledger_owner) || setrlimit(RLIMIT_FSIZE, &limit))
 		_exit(1);
 	for (uint32_t i = 0; i < 2 * LEDGER_SEGMENT; i++) {
 		pin = pin_of(i);
@@ -464,12 +400,6 @@ int main(void)
 		cmocka_unit_test(a_ledger_that_cannot_grow),
 		cmocka_unit_test(a_pid_used_again_is_not_the_owner),
 	};
-	int failed;
 
-	if (!mkdtemp(dir))
-		return 1;
-	failed = cmocka_run_group_tests(tests, NULL, NULL);
-	remove_ledgers();
-	rmdir(dir);
-	return failed;
+	return cmocka_run_group_tests(tests, ledger_dir_make, ledger_dir_remove);
 }
