@@ -10,18 +10,7 @@
 
 #include "host_run.h"
 
-#define CARD    "0000:01:00.0"
-#define SECOND  "0000:01:00.1"
-#define ANOTHER "0000:02:00.0"
-
-static int setup(void **arg)
-{
-	if (fake_setup(arg))
-		return -1;
-	fake_device(CARD, "0x020000", "e1000e", 7);
-	fake_device(ANOTHER, "0x020000", "igb", 8);
-	return 0;
-}
+#define SECOND "0000:01:00.1"
 
 static void test_there_and_back(void **arg)
 {
@@ -395,25 +384,25 @@ static void test_again_fails(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_there_and_back, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_override_of_before, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_no_driver_of_before, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_names, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_group, setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_there_and_back, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_override_of_before, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_no_driver_of_before, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_names, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_group, run_setup, fake_teardown),
 		cmocka_unit_test_setup_teardown(
-			test_group_of_one_that_is_bound, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_each_write_fails, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_not_taken, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_cannot_be_recorded, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_no_module, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_dies_at_each_step, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_restart, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_gone, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_open, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_open_unseen, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_driverctl, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_persist_fails, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_again_fails, setup, fake_teardown),
+			test_group_of_one_that_is_bound, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_each_write_fails, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_not_taken, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_cannot_be_recorded, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_no_module, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_dies_at_each_step, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_restart, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_gone, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_open, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_open_unseen, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_driverctl, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_persist_fails, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_again_fails, run_setup, fake_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

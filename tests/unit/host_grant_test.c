@@ -14,18 +14,6 @@
 #include "host_run.h"
 #include "node.h"
 
-#define CARD    "0000:01:00.0"
-#define ANOTHER "0000:02:00.0"
-
-static int setup(void **arg)
-{
-	if (fake_setup(arg))
-		return -1;
-	fake_device(CARD, "0x020000", "e1000e", 7);
-	fake_device(ANOTHER, "0x020000", "igb", 8);
-	return 0;
-}
-
 static unsigned int mode_of(const char *node)
 {
 	struct stat st;
@@ -284,14 +272,14 @@ static void test_limits(void **arg)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_lists, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_list_of_before, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_ownership, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_node_anew, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_renumbered, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_number_of_another, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_ended_by_itself, setup, fake_teardown),
-		cmocka_unit_test_setup_teardown(test_limits, setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_lists, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_list_of_before, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_ownership, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_node_anew, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_renumbered, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_number_of_another, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_ended_by_itself, run_setup, fake_teardown),
+		cmocka_unit_test_setup_teardown(test_limits, run_setup, fake_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,15 @@
 
 const struct host_bind_options run_plain = {.driver = "vfio-pci"};
 
+int run_setup(void **arg)
+{
+	if (fake_setup(arg))
+		return -1;
+	fake_device(CARD, "0x020000", "e1000e", 7);
+	fake_device(ANOTHER, "0x020000", "igb", 8);
+	return 0;
+}
+
 int run_bind_uses(
 	const char *device, const struct host_bind_options *options, struct host_uses *uses)
 {

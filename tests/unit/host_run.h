@@ -10,6 +10,12 @@
 #include "grant.h"
 #include "host_fake.h"
 
+#define CARD    "0000:01:00.0"
+#define ANOTHER "0000:02:00.0"
+
+/* For cmocka: a machine with these two network cards, of e1000e and igb. */
+int run_setup(void **arg);
+
 extern const struct host_bind_options run_plain; /* to vfio-pci, and nothing else */
 
 /* The rules that it meets are in uses; or nobody wants to know. */

@@ -10,7 +10,6 @@
 #include "host_run.h"
 #include "vf.h"
 
-#define CARD     "0000:01:00.0"
 #define FUNCTION "0000:07:10.0"
 #define DEVICES  "sys/bus/pci/devices/"
 
