@@ -58,7 +58,7 @@ SHOWN = 60
 
 def without_passed(output):
     """What there is to read when a suite ends badly, below a line that says how: the tests that passed are not it."""
-    return "\n".join([line for line in output.splitlines() if not line.startswith("ok ")][1 - SHOWN:])
+    return "\n".join([line[:400] for line in output.splitlines() if not line.startswith("ok ")][1 - SHOWN:])
 
 
 def default_jobs():

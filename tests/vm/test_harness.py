@@ -98,8 +98,11 @@ class KernelLog(unittest.TestCase):
         self.assertEqual(self.kinds(FAULT[:1] + ["[ 9.1] DMAR: [Firmware Bug]: x"]), ["DMA fault"])
 
     def test_errors_of_the_iommu_are_none_of_its_faults(self):
-        """Of its queue of commands, or of one that timed out: bits 4 to 6 of the status."""
-        for status in ("10", "40", "12"):
+        """Of its queue of commands, or of one that timed out: bits 4 to 7 of the status."""
+        for status in ("2", "3", "102"):
+            line = FAULT[0].replace("reg 2", f"reg {status}")
+            self.assertEqual(self.kinds([line] + FAULT[1:], [r"DMA Read.*00:03\.0"]), [])
+        for status in ("10", "40", "12", "82"):
             line = FAULT[0].replace("reg 2", f"reg {status}")
             self.assertEqual(self.kinds([line] + FAULT[1:], [r"DMA Read.*00:03\.0"]), ["DMA fault"])
         self.assertEqual(self.kinds(["[ 9.2] DMAR: VT-d detected Invalidation Time-out Error: SID 0"]), ["DMA fault"])

@@ -24,7 +24,9 @@ RULES = [
 ]
 _RULES = [(kind, re.compile(start), re.compile(end) if end else None) for kind, start, end in RULES]
 # dmar.c:dmar_fault() says that there are faults, each of which then has a line of its own; other processors' lines can
-# come between. In the status bit 0 is that there were more than it has room for, bit 1 that there are some.
+# come between. In the status bit 0 is that there were more than it has room for, bit 1 that there are some, bits 8 to 15
+# which is the first. Of more than three faults in five seconds it leaves lines out, and then they are judged: who expects
+# faults has them come slowly.
 _ANNOUNCES = re.compile(r"DMAR: DRHD: handling fault status reg ([0-9a-f]+)")
 _FAULT = re.compile(r"DMAR: \[(DMA|INTR-REMAP)")
 _SOON = 8               # lines
@@ -53,7 +55,7 @@ class Trouble:
 def _announces_only(lines, index):
     """Is this line that there are faults, of which the next lines tell?"""
     match = _ANNOUNCES.search(lines[index])
-    if not match or int(match.group(1), 16) & ~1 != 2:
+    if not match or int(match.group(1), 16) & 0xfe != 2:
         return False
     for line in lines[index + 1:index + 1 + _SOON]:
         if _FAULT.search(line):
