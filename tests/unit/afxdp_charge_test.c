@@ -108,7 +108,7 @@ static int charged(void *arg)
 	if (!is_enough(8 << 20) || become_nobody_else(place))
 		return 77;
 	port = netport_start_at(SPEC, NETNS_PEER, 1, 0);
-	process = look(&report, &umems);
+	process = look_settled(&report, &umems);
 	assert_non_null(process);
 	assert_int_equal(umems, 1);
 	/* 2,048 buffers of 2,368 bytes, and the rest of two pages. */
@@ -144,7 +144,7 @@ static int charged_twice(void *arg)
 	second = netport_open_beside("afxdp:iface=" NETNS_PEER);
 	if (pn_port_start(second))
 		fail_msg("%s", pn_error());
-	process = look(&report, &umems);
+	process = look_settled(&report, &umems);
 	assert_non_null(process);
 	assert_int_equal(umems, 2);
 	assert_in_range(process->predicted[PN_COUNTER_USER_LOCKED], 2 * 592, 2 * 593);
@@ -221,10 +221,11 @@ static void test_limit(void **state)
 static int started_again(void *arg)
 {
 	char place[] = "/tmp/afxdp-user-XXXXXX";
+	struct timespec before, after;
 	struct pn_pins_process *process;
 	struct pn_pins_report *report;
 	struct rlimit limit;
-	struct pn_port *port;
+	struct pn_port *port, *second;
 	unsigned int umems;
 
 	(void)arg;
@@ -243,7 +244,15 @@ static int started_again(void *arg)
 		if (pn_port_start(port))
 			fail_msg("start %u: %s", i, pn_error());
 	}
-	/* With a page less it does not start, whatever it waits for. */
+	/* What another port holds does not come back: that is waited for, and then refused. */
+	second = netport_open_beside("afxdp:iface=" NETNS_PEER);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	assert_int_equal(pn_port_start(second), -ENOMEM);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	assert_non_null(strstr(pn_error(), "RLIMIT_MEMLOCK"));
+	assert_in_range(after.tv_sec - before.tv_sec, 1, 30);
+	pn_port_close(second);
+	/* With a page less it does not start at all. */
 	assert_int_equal(pn_port_stop(port), 0);
 	limit.rlim_cur -= 4096;
 	assert_int_equal(setrlimit(RLIMIT_MEMLOCK, &limit), 0);

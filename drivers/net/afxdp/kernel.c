@@ -40,7 +40,7 @@
 
 /* How long a queue is waited for, and what was charged for memory: 2 s. */
 #define RELEASE_STEP_NS 2000000
-#define RELEASE_STEPS   1000u
+#define RELEASE_MS      2000
 
 /* Linux 6.17; how many packets one sendto() sends. */
 #ifndef XDP_MAX_TX_SKB_BUDGET
@@ -179,6 +179,23 @@ static uint32_t power_of_two(uint32_t n)
 	return size;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Wait a little; false once that has been long enough. */
+static bool wait_more(int64_t since)
+{
+	const struct timespec step = {.tv_nsec = RELEASE_STEP_NS};
+
+	nanosleep(&step, NULL);
+	return now_ms() - since < RELEASE_MS;
+}
+
 /* Does the limit allow it, once everything else has been given back? */
 static bool is_allowed(uint64_t bytes)
 {
@@ -189,13 +206,13 @@ static bool is_allowed(uint64_t bytes)
 
 /*
  * The kernel takes a charge back some time after the last socket that used the memory was closed
- * (net/xdp/xdp_umem.c:xdp_put_umem() leaves it to a worker): where the limit is exactly what a port
- * needs, one that is started anew, or tries another way, waits for its own.
+ * (xdp_umem.c:xdp_put_umem(), xsk_buff_pool.c:xp_put_pool() leave it to a worker): where the limit
+ * is exactly what a port needs, one that is started anew, or tries another way, waits for its own.
  */
 static int make_umem(struct afxdp_port *port)
 {
-	const struct timespec step = {.tv_nsec = RELEASE_STEP_NS};
 	struct afxdp_umem *umem = &port->umem;
+	int64_t since = now_ms();
 	const struct xsk_umem_config config = {
 		.fill_size = power_of_two(port->net.rxd),
 		.comp_size = power_of_two(port->net.txd),
@@ -205,13 +222,10 @@ static int make_umem(struct afxdp_port *port)
 	struct afxdp_queue *first = port->queues[0];
 	int ret;
 
-	for (unsigned int i = 0; i < RELEASE_STEPS; i++) {
+	do
 		ret = port->lib->xsk_umem__create(&umem->xsk, umem->area, umem->size, &first->fill,
 			&first->completed, &config);
-		if (ret != -ENOBUFS || !is_allowed(umem->size))
-			break;
-		nanosleep(&step, NULL);
-	}
+	while (ret == -ENOBUFS && is_allowed(umem->size) && wait_more(since));
 	return ret ? afxdp_umem_refused(port, ret) : 0;
 }
 
@@ -291,16 +305,13 @@ static int create_socket(
 static int open_socket(
 	struct afxdp_port *port, unsigned int index, uint16_t bind_flags, uint32_t xdp_flags)
 {
-	const struct timespec step = {.tv_nsec = RELEASE_STEP_NS};
+	int64_t since = now_ms();
 	int ret;
 
-	for (unsigned int i = 0; i < RELEASE_STEPS; i++) {
+	do
 		ret = create_socket(port, index, bind_flags, xdp_flags);
-		if (ret != -EBUSY)
-			return ret;
-		nanosleep(&step, NULL);
-	}
-	return -EBUSY;
+	while (ret == -EBUSY && wait_more(since));
+	return ret;
 }
 
 static int finish_socket(struct afxdp_port *port, unsigned int index)
