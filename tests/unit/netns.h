@@ -54,5 +54,7 @@ uint32_t netns_sent(struct conformance *driver, unsigned char *frame, uint32_t s
 /* Run in a child, which may change what a process cannot change back. What it returns; a crash or
  * a failed assertion is 99. */
 int netns_in_child(int (*run)(void *arg), void *arg);
+/* Skip the test; in a child: return 77. */
+void netns_skip(void);
 
 #endif

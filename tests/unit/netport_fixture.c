@@ -64,7 +64,7 @@ void netport_enter_xdp(void)
 void netport_need(void)
 {
 	if (lacking)
-		skip();
+		netns_skip();
 }
 
 struct pn_port *netport_open(const char *spec)
