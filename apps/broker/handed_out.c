@@ -92,18 +92,29 @@ static void read_boot(char boot[40])
 		fclose(file);
 }
 
-/*
- * Which namespace the numbers of processes are of, ours and those of /proc; 0: /proc is another's,
- * or not there.
- */
-static json_int_t pid_namespace(void)
+/* Is /proc that of our PID namespace? Then we have one number there, our own. */
+static bool is_proc_ours(void)
 {
-	char self[16] = "";
+	FILE *file = fopen("/proc/self/status", "re");
+	bool ours = false;
+	char line[128];
+	int pid, end;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		end = 0;
+		if (sscanf(line, "NSpid: %d%n", &pid, &end) == 1)
+			ours = pid == getpid() && line[end] == '\n';
+	}
+	if (file)
+		fclose(file);
+	return ours;
+}
+
+uint64_t ledger_pid_namespace(void)
+{
 	struct stat st;
 
-	if (readlink("/proc/self", self, sizeof(self) - 1) <= 0 || atoi(self) != getpid())
-		return 0;
-	return stat("/proc/self/ns/pid", &st) ? 0 : (json_int_t)st.st_ino;
+	return !is_proc_ours() || stat("/proc/self/ns/pid", &st) ? 0 : (uint64_t)st.st_ino;
 }
 
 /* Certainly nobody has the lock; who looks has it for a moment, and who starts waits for it. */
@@ -159,8 +170,8 @@ static json_t *make_document(const struct ledger *ledger)
 	read_boot(boot);
 	return json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:o}", "version", VERSION, "boot", boot,
 		"pid", (json_int_t)getpid(), "start", (json_int_t)peer_start_of(getpid()),
-		"pid_namespace", pid_namespace(), "taken_back", (json_int_t)ledger->taken_back,
-		"leases", leases);
+		"pid_namespace", (json_int_t)ledger_pid_namespace(), "taken_back",
+		(json_int_t)ledger->taken_back, "leases", leases);
 }
 
 int ledger_write(const struct ledger *ledger)
@@ -273,8 +284,11 @@ static json_t *load(const char *path)
 /* Who wrote it, and does it run? */
 static void find_broker(struct ledger *ledger, json_t *document, bool same_boot)
 {
-	json_int_t pid = 0, start = 0, space = 0, taken_back = 0, own = pid_namespace();
+	json_int_t pid = 0, start = 0, space, taken_back = 0;
+	json_int_t own = (json_int_t)ledger_pid_namespace();
 
+	/* An old one does not say. */
+	space = own;
 	if (json_unpack(document, "{s:I, s:I, s?I, s?I}", "pid", &pid, "start", &start,
 		    "pid_namespace", &space, "taken_back", &taken_back) ||
 		pid <= 0 || pid > INT32_MAX || start <= 0 || space < 0)
@@ -282,7 +296,7 @@ static void find_broker(struct ledger *ledger, json_t *document, bool same_boot)
 	ledger->broker = (pid_t)pid;
 	ledger->taken_back = taken_back > 0 ? (uint64_t)taken_back : 0;
 	ledger->broker_start = (uint64_t)start;
-	ledger->elsewhere = same_boot && pid && (!own || (space && space != own));
+	ledger->elsewhere = same_boot && (!own || space != own);
 	ledger->ended = ledger->elsewhere && is_unlocked(ledger->path);
 	ledger->runs = same_boot && pid && !ledger->elsewhere &&
 		       peer_start_of((pid_t)pid) == (uint64_t)start;

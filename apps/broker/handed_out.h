@@ -67,6 +67,9 @@ int ledger_write(const struct ledger *ledger);
  * after a complaint: leases is as if there were none.
  */
 int ledger_read(struct ledger *ledger);
+/* The PID namespace whose numbers of processes the caller knows; 0: /proc is another's, or missing.
+ */
+uint64_t ledger_pid_namespace(void);
 /* A broker begins with what no process that it could look for can have: HELD leases of elsewhere
  * linger. */
 void ledger_leave_elsewhere(struct ledger *ledger);

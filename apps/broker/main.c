@@ -280,6 +280,13 @@ static int start(const struct options *options)
 
 	if (policy_load(&policy, options->policy, true))
 		return status;
+	/* Who a client is, and whether it lives, is looked for in /proc by its number. */
+	if (!ledger_pid_namespace()) {
+		complain("/proc is not that of this PID namespace, or is not there: mount it "
+			 "(mount -t "
+			 "proc proc /proc)");
+		return status;
+	}
 	umask(022);
 	allow_files();
 	make_folder(options->ledger);

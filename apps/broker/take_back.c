@@ -100,29 +100,39 @@ static int tell(struct ledger *ledger, struct why *why)
 	return err;
 }
 
+static bool is_any_held(const struct ledger *ledger)
+{
+	for (unsigned int i = 0; i < LEDGER_LEASES; i++) {
+		if (ledger->leases[i].state == LEASE_HELD)
+			return true;
+	}
+	return false;
+}
+
 int take_back(struct ledger *ledger, struct why *why)
 {
+	const struct timespec pause = {0, ANSWER_PAUSE_NS};
 	int lock, err;
 
 	/* Without a ledger there is nothing, and no lock is to be made. */
 	if (access(ledger->path, F_OK))
 		return 0;
 	lock = ledger_lock(ledger->path, false);
+	/* Somebody may have looked at that moment whether it is free. */
+	if (lock == -EBUSY && !nanosleep(&pause, NULL))
+		lock = ledger_lock(ledger->path, false);
 	if (lock == -EBUSY)
 		return tell(ledger, why);
 	if (lock < 0)
 		return because(why, -lock, "%s.lock: %s", ledger->path, strerror(-lock));
 	err = read_again(ledger, why);
-	/* Limits could not be put back: the next broker, or its own namespace, says what is left.
-	 */
-	if (!err && ledger->elsewhere)
+	/* Limits could not be put back: its own namespace does that. */
+	if (!err && ledger->elsewhere && is_any_held(ledger))
 		err = because(why, EXDEV,
 			"it is in the ledger of a pinion-broker of another PID namespace, which "
-			"does not "
-			"run any more: do this in that namespace, or start the broker again; if "
-			"neither is "
-			"there any more, and 'pinion status' shows nobody with a device open, "
-			"remove %s",
+			"does not run any more: do this in that namespace, or start the broker "
+			"again; if neither is there any more, and 'pinion status' shows nobody "
+			"with a device open, remove %s",
 			ledger->path);
 	if (!err && lease_end_all(ledger))
 		err = because(why, EIO, "%s cannot be written", ledger->path);

@@ -26,8 +26,8 @@ static int check_lease(
 	if (ledger->elsewhere)
 		return host_report_problem(report, lease->device,
 			"the pinion-broker that handed it to process %d of another PID namespace "
-			"does "
-			"not run any more: the next one takes it back",
+			"does not run any more: 'pinion revoke --all' takes it back there, and so "
+			"does a broker that is started elsewhere",
 			(int)lease->peer.pid);
 	if (lease->state == LEASE_HELD)
 		return host_report_problem(report, lease->device,
