@@ -92,11 +92,11 @@ static void read_boot(char boot[40])
 		fclose(file);
 }
 
-/* Is /proc that of our PID namespace? Then we have one number there, our own. */
+/* Is /proc that of our PID namespace? Then we have one number there, our own, or none is told. */
 static bool is_proc_ours(void)
 {
 	FILE *file = fopen("/proc/self/status", "re");
-	bool ours = false;
+	bool ours = file != NULL;
 	char line[128];
 	int pid, end;
 
@@ -114,7 +114,10 @@ uint64_t ledger_pid_namespace(void)
 {
 	struct stat st;
 
-	return !is_proc_ours() || stat("/proc/self/ns/pid", &st) ? 0 : (uint64_t)st.st_ino;
+	if (!is_proc_ours())
+		return 0;
+	/* A kernel without CONFIG_PID_NS has one, and no file of it. */
+	return stat("/proc/self/ns/pid", &st) ? 1 : (uint64_t)st.st_ino;
 }
 
 /* Certainly nobody has the lock; who looks has it for a moment, and who starts waits for it. */

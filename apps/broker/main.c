@@ -282,9 +282,8 @@ static int start(const struct options *options)
 		return status;
 	/* Who a client is, and whether it lives, is looked for in /proc by its number. */
 	if (!ledger_pid_namespace()) {
-		complain("/proc is not that of this PID namespace, or is not there: mount it "
-			 "(mount -t "
-			 "proc proc /proc)");
+		complain("/proc is not that of this PID namespace, or is not there: "
+			 "mount -t proc proc /proc");
 		return status;
 	}
 	umask(022);
